@@ -1,0 +1,141 @@
+"""Constraint: what one stream may write. Compiled once per tokenizer, cached, immutable; a Matcher walks it.
+
+A constraint is a grammar in llguidance's Lark dialect (its `docs/syntax.md`), which embeds JSON Schemas (`%json`) and
+regular expressions. The helpers below build the three kinds that polycall writes: a JSON Schema, a choice, free text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+from llguidance.numpy import fill_next_token_bitmask
+
+from grammars.errors import RequestError
+from grammars.tokenizer import Tokenizer
+
+CACHE_SIZE = 1024
+"""How many compiled constraints are kept; the least recently used goes first."""
+
+LIMITS = LLParserLimits(
+    initial_lexer_fuel=2_000_000,  # about 40 ms of building regular expressions
+    step_lexer_fuel=200_000,  # about 15 ms a token
+    step_max_items=50_000,
+    max_grammar_size=200_000,
+    verbose_errors=False,  # error texts reach callers: no parser state in them
+)
+"""What one grammar may cost. Work is counted, not timed, so that the same grammar always gives the same verdict."""
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """What one stream may write, as the text of a Lark grammar whose first rule is `start`."""
+
+    lark: str
+
+    @classmethod
+    def choice(cls, options: Sequence[str]) -> Constraint:
+        """Exactly one of these texts."""
+        return cls("start: " + " | ".join(quoted(option) for option in options))
+
+    @classmethod
+    def schema(cls, grammar_schema: str) -> Constraint:
+        """JSON text for a schema that `grammars.schema` has lowered."""
+        return cls(f"start: %json {grammar_schema}")
+
+    @classmethod
+    def text(cls, *, without: Sequence[str] = ()) -> Constraint:
+        """Free text up to the model's end token, in which no special token and none of `without` occurs."""
+        free = "(?s:.*)"
+        barred = "".join(f" & ~/{free}{regex_escaped(marker)}{free}/" for marker in without)
+        return cls(f"start: TEXT\nTEXT: /{free}/{barred}")
+
+
+def quoted(text: str) -> str:
+    """`text` as a literal of the grammar language. Empty text is an empty group, which Lark has no string for."""
+    return json.dumps(text, ensure_ascii=False) if text else '""'
+
+
+def regex_escaped(text: str) -> str:
+    """`text` as a regular expression between slashes that matches exactly it."""
+    return "".join(char if char.isalnum() else f"\\x{{{ord(char):x}}}" for char in text)
+
+
+class Matcher:
+    """The state of one stream inside its constraint. Not shared; methods are cheap enough for every token.
+
+    A matcher never raises for what the grammar or a token does: it fails, says why in `error`, and stays failed.
+    """
+
+    def __init__(self, matcher: LLMatcher, end_ids: frozenset[int]) -> None:
+        self._matcher = matcher
+        self._end_ids = end_ids
+        self._ended = False
+
+    @property
+    def error(self) -> str:
+        """Why the matcher failed; empty while it has not."""
+        return self._matcher.get_error()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the text is complete: an end token came, or the grammar allows nothing more."""
+        return self._ended or self._matcher.is_stopped()
+
+    def forced(self) -> list[int]:
+        """Consume and return the tokens that the grammar leaves no choice about, often none.
+
+        They end on a canonical token boundary: where the forced text could be the beginning of a longer token, that
+        last piece is left for the model to choose.
+        """
+        tokens = [token for token in self._matcher.compute_ff_tokens() if token not in self._end_ids]
+        if tokens:
+            self._matcher.consume_tokens(tokens)
+        return tokens
+
+    def fill_mask(self, masks: numpy.ndarray, index: int) -> None:
+        """Write the allowed next tokens into row `index` of `masks` (int32, one bit a token)."""
+        fill_next_token_bitmask(self._matcher, masks, index)
+
+    def consume(self, token: int) -> None:
+        """Take the token that was chosen under the mask."""
+        if token in self._end_ids and self._matcher.is_accepting():
+            self._ended = True
+        else:
+            self._matcher.consume_token(token)
+
+    def accepts(self, tokens: Sequence[int]) -> int:
+        """How many of these tokens the grammar would take, one after another, from here. Changes nothing."""
+        return self._matcher.validate_tokens(list(tokens))
+
+
+@dataclass(frozen=True)
+class CompiledConstraint:
+    """A constraint made ready for one tokenizer. Immutable: every stream walks a copy of its own."""
+
+    _prototype: LLMatcher
+    _end_ids: frozenset[int]
+
+    def matcher(self) -> Matcher:
+        """A fresh matcher at the beginning of the text."""
+        return Matcher(self._prototype.deep_copy(), self._end_ids)
+
+
+def compile_constraint(constraint: Constraint, tokenizer: Tokenizer) -> CompiledConstraint:
+    """The constraint ready for use, from the cache where it is known. May take tens of milliseconds; drops the GIL.
+
+    Raises `RequestError` if the grammar is invalid or exceeds `LIMITS`.
+    """
+    return CompiledConstraint(_compile(constraint.lark, tokenizer.grammar_tokenizer), tokenizer.end_ids)
+
+
+@lru_cache(maxsize=CACHE_SIZE)
+def _compile(lark: str, tokenizer: LLTokenizer) -> LLMatcher:
+    matcher = LLMatcher(tokenizer, LLMatcher.grammar_from_lark(lark), limits=LIMITS)
+    if matcher.is_error():
+        raise RequestError(f"the grammar cannot be compiled: {matcher.get_error()}")
+    return matcher

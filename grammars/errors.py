@@ -1,0 +1,90 @@
+"""The error tree, split by who must act.
+
+PolycallError
+├── RequestError         the caller must change the request (4xx)
+│   ├── SchemaRefused    a tool's JSON Schema cannot be honoured: names JSON pointer and keyword
+│   ├── ContextExceeded  the prompt is longer than the model's context
+│   └── NotFound         the model, or another thing asked for, is not here (404)
+├── DecodingFailed       the model wrote nothing usable; asking again may help (500)
+├── Overloaded           the server is full or going away; ask later (503)
+└── ConfigurationError   the operator must change settings or files; raised before serving
+
+What a *tool* does wrong, and a single call that the model gets wrong, is no exception: it is data, a `CallError`
+inside a `ToolResult` or a turn event, beside its siblings' values.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class PolycallError(Exception):
+    """The root. `code` is stable and machine-readable; the message is for people."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    retryable: ClassVar[bool] = False
+
+
+class RequestError(PolycallError):
+    """The request cannot be honoured as it stands. `place` names the offending field, such as `tools[0].function`."""
+
+    status = 400
+    code = "invalid_request"
+
+    def __init__(self, message: str, *, place: str | None = None) -> None:
+        super().__init__(message)
+        self.place = place
+
+
+class SchemaRefused(RequestError):
+    """A JSON Schema is invalid, too large, or says something that can be neither enforced nor checked.
+
+    `pointer` is the JSON pointer (RFC 6901) of the subschema inside the schema, `keyword` the keyword at fault.
+    """
+
+    code = "schema_refused"
+
+    def __init__(self, reason: str, *, pointer: str, keyword: str, place: str | None = None) -> None:
+        super().__init__(f"schema refused at {pointer!r}, keyword {keyword!r}: {reason}", place=place)
+        self.reason = reason
+        self.pointer = pointer
+        self.keyword = keyword
+
+    def at(self, place: str) -> SchemaRefused:
+        """The same refusal, with the request's field that holds the schema."""
+        return SchemaRefused(self.reason, pointer=self.pointer, keyword=self.keyword, place=place)
+
+
+class ContextExceeded(RequestError):
+    """The rendered conversation, with room for an answer, does not fit the model's context."""
+
+    code = "context_length_exceeded"
+
+
+class NotFound(RequestError):
+    """What the request names does not exist on this server."""
+
+    status = 404
+    code = "not_found"
+
+
+class DecodingFailed(PolycallError):
+    """The model wrote nothing that can be handed on, after the sequential retry."""
+
+    code = "decoding_failed"
+    retryable = True
+
+
+class Overloaded(PolycallError):
+    """No room now: the queue is full or the engine is shutting down."""
+
+    status = 503
+    code = "overloaded"
+    retryable = True
+
+
+class ConfigurationError(PolycallError):
+    """A setting, model name or file is wrong; raised while the server is being built."""
+
+    code = "configuration_error"

@@ -1,0 +1,78 @@
+"""What happens while one round of a turn is decoded. Sequential and parallel decoding yield the same events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from grammars.tools import CallError, ToolCall
+
+FinishReason = Literal["calls", "text", "length"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextWritten:
+    """The model answers in text, and this is the next piece of it."""
+
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallWritten:
+    """One call is complete and valid, and may start at once.
+
+    `index` is its place among the round's calls as they were planned; calls come in whatever order they end, and
+    indices of dropped duplicates and failed calls stay unused.
+    """
+
+    index: int
+    call: ToolCall
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallFailed:
+    """A planned call could not be written, after the sequential retry. Its siblings are not touched."""
+
+    index: int
+    tool: str
+    error: CallError
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamSpan:
+    """When one stream of the round decoded, for timelines. `label` says what it wrote: plan, text, or a tool's name."""
+
+    label: str
+    start_s: float
+    end_s: float
+    steps: int
+    forced_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """What a round cost. `steps` counts decode steps on the critical path: the plan, the longest branch, retries."""
+
+    decoding: Literal["parallel", "sequential"]
+    steps: int = 0
+    plan_steps: int = 0
+    branches: int = 0
+    fallbacks: int = 0
+    duplicates_removed: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    spans: tuple[StreamSpan, ...] = field(default=())
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundEnded:
+    """The round is decoded; always the last event.
+
+    `calls`: it made calls. `text`: it answered in text. `length`: text or calls were cut by a limit.
+    """
+
+    reason: FinishReason
+    figures: Figures
+
+
+DecodeEvent = TextWritten | CallWritten | CallFailed | RoundEnded
