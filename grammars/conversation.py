@@ -126,9 +126,7 @@ def check_result(message: Message, index: int, open_calls: Sequence[str], known:
     place = f"messages[{index}].tool_call_id"
     if message.call_id in known:
         raise RequestError(f"the tool call {message.call_id!r} is already answered", place=place)
-    raise RequestError(
-        f"no preceding assistant message has a tool call with the id {message.call_id!r}", place=place
-    )
+    raise RequestError(f"no preceding assistant message has a tool call with the id {message.call_id!r}", place=place)
 
 
 def unanswered(open_calls: Sequence[str], index: int) -> RequestError:
