@@ -71,10 +71,12 @@ class Matcher:
     A matcher never raises for what the grammar or a token does: it fails, says why in `error`, and stays failed.
     """
 
-    def __init__(self, matcher: LLMatcher, end_ids: frozenset[int]) -> None:
+    def __init__(self, matcher: LLMatcher, tokenizer: LLTokenizer, end_ids: frozenset[int]) -> None:
         self._matcher = matcher
         self._end_ids = end_ids
         self._ended = False
+        self._mask: numpy.ndarray | None = None
+        self._mask_words = (tokenizer.vocab_size + 31) // 32
 
     @property
     def error(self) -> str:
@@ -90,19 +92,37 @@ class Matcher:
         """Consume and return the tokens that the grammar leaves no choice about, often none.
 
         They end on a canonical token boundary: where the forced text could be the beginning of a longer token, that
-        last piece is left for the model to choose.
+        last piece is left for the model to choose. If nothing but the end may follow, the matcher is then `finished`.
         """
-        tokens = [token for token in self._matcher.compute_ff_tokens() if token not in self._end_ids]
-        if tokens:
-            self._matcher.consume_tokens(tokens)
+        tokens: list[int] = []
+        while not self.finished:
+            found = [token for token in self._matcher.compute_ff_tokens() if token not in self._end_ids]
+            found = found or self._only_choice()
+            if not found:
+                break
+            for token in found:
+                self.consume(token)
+            tokens.extend(token for token in found if token not in self._end_ids)
         return tokens
 
-    def fill_mask(self, masks: numpy.ndarray, index: int) -> None:
-        """Write the allowed next tokens into row `index` of `masks` (int32, one bit a token)."""
-        fill_next_token_bitmask(self._matcher, masks, index)
+    def _only_choice(self) -> list[int]:
+        mask = self.mask()
+        if int(numpy.bitwise_count(mask).sum()) != 1:
+            return []
+        word = int(mask.nonzero()[0][0])
+        return [word * 32 + int(mask[word]).bit_length() - 1]
+
+    def mask(self) -> numpy.ndarray:
+        """The tokens allowed next: uint32 words, one bit a token, lowest bit first. Not to be written to."""
+        if self._mask is None:
+            mask = numpy.zeros((1, self._mask_words), dtype=numpy.int32)
+            fill_next_token_bitmask(self._matcher, mask, 0)
+            self._mask = mask[0].view(numpy.uint32)
+        return self._mask
 
     def consume(self, token: int) -> None:
         """Take the token that was chosen under the mask."""
+        self._mask = None
         if token in self._end_ids and self._matcher.is_accepting():
             self._ended = True
         else:
@@ -118,11 +138,12 @@ class CompiledConstraint:
     """A constraint made ready for one tokenizer. Immutable: every stream walks a copy of its own."""
 
     _prototype: LLMatcher
+    _tokenizer: LLTokenizer
     _end_ids: frozenset[int]
 
     def matcher(self) -> Matcher:
         """A fresh matcher at the beginning of the text."""
-        return Matcher(self._prototype.deep_copy(), self._end_ids)
+        return Matcher(self._prototype.deep_copy(), self._tokenizer, self._end_ids)
 
 
 def compile_constraint(constraint: Constraint, tokenizer: Tokenizer) -> CompiledConstraint:
@@ -130,7 +151,8 @@ def compile_constraint(constraint: Constraint, tokenizer: Tokenizer) -> Compiled
 
     Raises `RequestError` if the grammar is invalid or exceeds `LIMITS`.
     """
-    return CompiledConstraint(_compile(constraint.lark, tokenizer.grammar_tokenizer), tokenizer.end_ids)
+    known = tokenizer.grammar_tokenizer
+    return CompiledConstraint(_compile(constraint.lark, known), known, tokenizer.end_ids)
 
 
 @lru_cache(maxsize=CACHE_SIZE)
