@@ -1,0 +1,492 @@
+"""A checked JSON Schema made into one that the grammar library enforces whole, and the list of what that leaves out.
+
+The lowered schema is always at most as strict as the original, save for closing: in decoding, an object that lists
+`properties` admits no others. Precisely: a *place* in a value is looked at by one schema, or by several (`allOf`,
+`anyOf`, `oneOf`, `$ref`, `if`, `then`, `else`, `dependentSchemas`). It is closed, to all the names that any of these
+mention in `properties`, `required` or `dependentRequired`, if one of them has `properties` and none has
+`additionalProperties`, `patternProperties` or `unevaluatedProperties`. A schema that only chooses between others (one
+`anyOf`, `oneOf` or `$ref`, and nothing about objects or arrays) leaves the question to each of them. Where several
+schemas describe the same member of a place, that member stays open, for no single list closes it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from grammars.compiling import compiles
+from grammars.schema_check import Document, JsonSchema, children, in_place, step, validator_of, words
+
+MAX_LENGTH = 100_000
+MAX_ITEMS = 1_000
+MAX_INTEGER = 2**53
+MAX_CHOICES = 256
+"""Bounds above these are only checked: the grammar's cost grows with them, and integers beyond 2**53 it would round."""
+
+EXACT_FORMATS = frozenset({"uuid", "ipv4"})
+CLOSE_FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv6", "uri"})
+CHECKED_FORMATS = words(
+    "idn-email idn-hostname iri iri-reference json-pointer relative-json-pointer regex uri-reference uri-template"
+)
+"""Formats that the grammar enforces, that it enforces but for rare values (30 February), and that are only checked.
+
+Any other format is an annotation, as the standard has it."""
+
+OBJECT = words(
+    "properties required additionalProperties patternProperties unevaluatedProperties propertyNames dependentRequired "
+    "dependentSchemas minProperties maxProperties"
+)
+ARRAY = words("items prefixItems minItems maxItems unevaluatedItems contains uniqueItems")
+SAYS_OPEN = words("additionalProperties patternProperties unevaluatedProperties")
+NOT_IN_GRAMMAR = words(
+    "not if then else uniqueItems contains minContains maxContains dependentRequired dependentSchemas propertyNames "
+    "unevaluatedItems unevaluatedProperties $dynamicRef minProperties maxProperties"
+)
+LOCAL = words(
+    "type const enum minimum maximum exclusiveMinimum exclusiveMaximum multipleOf minLength maxLength pattern format "
+    "minItems maxItems uniqueItems required minProperties maxProperties dependentRequired"
+)
+"""The keywords that need no other schema to be judged by."""
+
+ASSERTIONS = words(
+    "type const enum multipleOf minimum maximum exclusiveMinimum exclusiveMaximum minLength maxLength pattern format "
+    "required additionalProperties minItems maxItems prefixItems items properties patternProperties anyOf oneOf"
+)
+
+
+@dataclass(kw_only=True)
+class Lowered:
+    """The lowered schema, and (pointer, keyword) of what it does not enforce, in the order of the document."""
+
+    schema: JsonSchema
+    checked: tuple[tuple[str, str], ...]
+
+
+@dataclass
+class Lowering:
+    """One run over one document. Without `joined`, of schemas that meet in one place only the first is lowered."""
+
+    document: Document
+    joined: bool = True
+    _checked: set[tuple[str, str]] = field(default_factory=set)
+    _names: dict[tuple[str, bool], str] = field(default_factory=dict)
+    _waiting: list[tuple[str, bool]] = field(default_factory=list)
+    _multiple: int = 1
+
+    def run(self) -> Lowered:
+        """The whole document, its root standing alone in its place."""
+        schema = self._lower("", alone=True)
+        definitions: dict[str, JsonSchema] = {}
+        while self._waiting:
+            pointer, alone = self._waiting.pop(0)
+            definitions[self._names[pointer, alone]] = self._lower(pointer, alone=alone)
+        schema, definitions = _without_endless(schema, definitions)
+        if isinstance(schema, dict) and definitions:
+            schema = {**schema, "$defs": definitions}
+        order = {pointer: index for index, pointer in enumerate(self.document.subschemas)}
+        self._taint_choices()
+        checked = sorted(self._checked, key=lambda place: (order[place[0]], place[1]))
+        return Lowered(schema=schema, checked=tuple(checked))
+
+    def _check(self, pointer: str, keyword: str) -> None:
+        self._checked.add((pointer, keyword))
+
+    def _taint_choices(self) -> None:
+        """A choice whose options are not fully enforced is not fully enforced either."""
+        users: dict[str, set[str]] = {}
+        for pointer, schema in self.document.subschemas.items():
+            for _, place, _ in children(pointer, schema):
+                users.setdefault(place, set()).add(pointer)
+            for keyword in ("$ref", "$dynamicRef"):
+                if (target := self.document.targets.get(step(pointer, keyword))) is not None:
+                    users.setdefault(target, set()).add(pointer)
+        waiting = [pointer for pointer, _ in self._checked]
+        seen = set(waiting)
+        while waiting:
+            for user in users.get(waiting.pop(), ()):
+                if user not in seen:
+                    seen.add(user)
+                    waiting.append(user)
+        for pointer in seen & self.document.subschemas.keys():
+            schema = self.document.subschemas[pointer]
+            for keyword in ("anyOf", "oneOf"):
+                if isinstance(schema, dict) and any(
+                    step(pointer, keyword, index) in seen for index in range(len(schema.get(keyword, ())))
+                ):
+                    self._check(pointer, keyword)
+
+    def _reference(self, target: str, alone: bool) -> JsonSchema:
+        if target in ("true", "false"):
+            return target == "true"
+        key = (target, alone)
+        if key not in self._names:
+            self._names[key] = f"d{len(self._names)}"
+            self._waiting.append(key)
+        return {"$ref": f"#/$defs/{self._names[key]}"}
+
+    def _lower(self, pointer: str, *, alone: bool) -> JsonSchema:
+        schema = self.document.subschemas[pointer]
+        if isinstance(schema, bool):
+            return schema
+        for keyword in NOT_IN_GRAMMAR & schema.keys():
+            if keyword != "uniqueItems" or schema[keyword]:
+                self._check(pointer, keyword)
+        if "const" in schema or "enum" in schema:
+            return self._lower_values(pointer, schema)
+        place = _Place.at(self.document, pointer)
+        parts = [keyword for keyword in ("$ref", "allOf", "anyOf", "oneOf") if keyword in schema]
+        chooses = (
+            len(parts) == 1 and not (OBJECT | ARRAY) & schema.keys() and not {"if", "then", "else"} & schema.keys()
+        )
+        if chooses and parts[0] == "allOf":
+            chooses = len(schema["allOf"]) == 1
+        base: dict[str, Any] = {}
+        if "type" in schema:
+            base["type"] = schema["type"]
+        self._numbers(pointer, schema, base)
+        self._strings(pointer, schema, base)
+        self._arrays(pointer, schema, base, place, alone)
+        self._objects(pointer, schema, base, place, alone and not chooses)
+        meets = bool(base) + sum(len(schema[part]) if part == "allOf" else 1 for part in parts)
+        if meets > 1 and (not self.joined or place.choices > MAX_CHOICES):
+            for _, below in place.reached:
+                self._check_all(below)
+            for part in parts:
+                self._check(pointer, part)
+            return base or True
+        for part in parts:
+            self._apply(pointer, part, base, alone and chooses)
+        return base or True
+
+    def _check_all(self, pointer: str) -> None:
+        """Everything that the schema here, and whatever is below it, asserts is left to the validator."""
+        waiting, seen = [pointer], {pointer}
+        while waiting:
+            at = waiting.pop()
+            if at not in self.document.subschemas:
+                continue
+            schema = self.document.subschemas[at]
+            if isinstance(schema, bool):
+                continue
+            for keyword in (ASSERTIONS | NOT_IN_GRAMMAR) & schema.keys():
+                self._check(at, keyword)
+            below = [place for _, place, _ in children(at, schema)] + [
+                place for _, place in in_place(self.document, at)
+            ]
+            waiting.extend(place for place in below if place not in seen)
+            seen.update(below)
+
+    def _apply(self, pointer: str, part: str, base: dict[str, Any], alone: bool) -> None:
+        schema = self.document.subschemas[pointer]
+        assert isinstance(schema, dict)
+        if part == "$ref":
+            base.update(_as_object(self._reference(self.document.targets[step(pointer, "$ref")], alone)))
+            return
+        options = [self._lower(step(pointer, part, index), alone=alone) for index in range(len(schema[part]))]
+        if part == "allOf":
+            base["allOf"] = options
+        elif "anyOf" not in base:
+            base["anyOf"] = options
+        else:
+            base.setdefault("allOf", []).append({"anyOf": options})
+        if part == "oneOf" and not _types_disjoint(schema[part]):
+            self._check(pointer, part)
+
+    def _lower_values(self, pointer: str, schema: dict[str, Any]) -> JsonSchema:
+        """An enumeration. Only values that the keywords beside it admit stay, so that those are enforced too."""
+        values = [schema["const"]] if "const" in schema else schema["enum"]
+        local = {keyword: schema[keyword] for keyword in LOCAL & schema.keys()}
+        validator = validator_of(local)
+        values = [value for value in values if validator.is_valid(value)]
+        for keyword in local:
+            self._checked.discard((pointer, keyword))
+        for keyword, place, _ in children(pointer, schema):
+            if keyword not in ("$defs", "definitions", "contentSchema"):
+                self._check(pointer, keyword)
+                self._check_all(place)
+        if "$ref" in schema:
+            self._check(pointer, "$ref")
+            self._check_all(self.document.targets[step(pointer, "$ref")])
+        if not all(map(_is_exact, values)):
+            self._check(pointer, "const" if "const" in schema else "enum")
+            return {"type": sorted({_type_of(value) for value in values})}
+        return {"enum": [_normal(value) for value in values]}
+
+    def _numbers(self, pointer: str, schema: dict[str, Any], base: dict[str, Any]) -> None:
+        for keyword in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
+            if keyword in schema:
+                if abs(schema[keyword]) <= MAX_INTEGER:
+                    base[keyword] = _normal(schema[keyword])
+                else:
+                    self._check(pointer, keyword)
+        if "multipleOf" in schema:
+            exact = Decimal(repr(schema["multipleOf"])).normalize()
+            scaled = int(exact.scaleb(6)) if exact == exact.quantize(Decimal("1e-6")) else 0
+            multiple = math.lcm(self._multiple, scaled) if scaled else 0
+            if 0 < multiple < 2**31:
+                self._multiple = multiple
+                base["multipleOf"] = _normal(schema["multipleOf"])
+            else:
+                self._check(pointer, "multipleOf")
+
+    def _strings(self, pointer: str, schema: dict[str, Any], base: dict[str, Any]) -> None:
+        wanted: dict[str, Any] = {}
+        for keyword in ("minLength", "maxLength"):
+            if keyword in schema:
+                if schema[keyword] <= MAX_LENGTH:
+                    wanted[keyword] = int(schema[keyword])
+                else:
+                    self._check(pointer, keyword)
+        if "pattern" in schema:
+            wanted["pattern"] = schema["pattern"]
+        if (name := schema.get("format")) in EXACT_FORMATS | CLOSE_FORMATS:
+            wanted["format"] = name
+        if name in CLOSE_FORMATS | CHECKED_FORMATS:
+            self._check(pointer, "format")
+        for keyword in ("", "minLength", "maxLength", "format", "pattern"):
+            if keyword in wanted:
+                del wanted[keyword]
+                self._check(pointer, keyword)
+            if not {"pattern", "format"} & wanted.keys() or compiles({"type": "string", **wanted}):
+                break
+        base.update(wanted)
+
+    def _arrays(self, pointer: str, schema: dict[str, Any], base: dict[str, Any], place: _Place, alone: bool) -> None:
+        single = alone and place.arrays == 1
+        for keyword in ("minItems", "maxItems"):
+            if keyword in schema:
+                if schema[keyword] <= MAX_ITEMS:
+                    base[keyword] = int(schema[keyword])
+                else:
+                    self._check(pointer, keyword)
+        if "prefixItems" in schema:
+            count = len(schema["prefixItems"])
+            base["prefixItems"] = [self._lower(step(pointer, "prefixItems", i), alone=single) for i in range(count)]
+        for keyword in ("items", "unevaluatedItems"):
+            if keyword in schema and (
+                keyword == "items" or (not place.reached and not {"items", "contains"} & schema.keys())
+            ):
+                base["items"] = self._lower(step(pointer, keyword), alone=single)
+                self._checked.discard((pointer, keyword))
+
+    def _objects(self, pointer: str, schema: dict[str, Any], base: dict[str, Any], place: _Place, alone: bool) -> None:
+        if "properties" in schema:
+            base["properties"] = {
+                name: self._lower(
+                    step(pointer, "properties", name),
+                    alone=alone and (not place.reached or (not place.open and place.properties[name] == 1)),
+                )
+                for name in schema["properties"]
+            }
+        if "required" in schema:
+            base["required"] = schema["required"]
+        if "patternProperties" in schema:
+            patterns = {
+                pattern: self._lower(step(pointer, "patternProperties", pattern), alone=alone and not place.reached)
+                for pattern in schema["patternProperties"]
+            }
+            if compiles({"type": "object", "patternProperties": dict.fromkeys(patterns, True)}):
+                base["patternProperties"] = patterns
+            else:
+                self._check_all(pointer)
+                return
+        for keyword in ("additionalProperties", "unevaluatedProperties"):
+            if keyword == "unevaluatedProperties" and (place.reached or "additionalProperties" in schema):
+                continue
+            if keyword in schema:
+                base["additionalProperties"] = self._lower(step(pointer, keyword), alone=alone and not place.reached)
+                self._checked.discard((pointer, keyword))
+        sealed = (
+            schema.get("unevaluatedProperties") is False and bool(place.reached) and not place.opens_besides(schema)
+        )
+        if alone and ((place.lists and not place.open) or sealed):
+            listed = base.get("properties", {})
+            base["properties"] = {**listed, **{name: True for name in place.names if name not in listed}}
+            base["additionalProperties"] = False
+        if not place.reached and "properties" not in schema and "required" not in schema:
+            self._map_size(pointer, schema, base)
+
+    def _map_size(self, pointer: str, schema: dict[str, Any], base: dict[str, Any]) -> None:
+        """The number of members of a map. The grammar does not see a name come twice: more than one is checked."""
+        if schema.get("maxProperties", MAX_ITEMS + 1) <= MAX_ITEMS:
+            base["maxProperties"] = int(schema["maxProperties"])
+            self._checked.discard((pointer, "maxProperties"))
+        if schema.get("minProperties", MAX_ITEMS + 1) <= MAX_ITEMS:
+            base["minProperties"] = int(schema["minProperties"])
+            if schema["minProperties"] <= 1:
+                self._checked.discard((pointer, "minProperties"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """All the schemas that look at one place, seen from the first of them."""
+
+    reached: tuple[tuple[str, str], ...]
+    names: tuple[str, ...]
+    properties: Mapping[str, int]
+    lists: bool
+    open: bool
+    arrays: int
+    choices: int
+    _openers: tuple[str, ...] = ()
+
+    def opens_besides(self, schema: dict[str, Any]) -> bool:
+        """Whether any of them but `schema` itself says what other members may be."""
+        return len(self._openers) > len(SAYS_OPEN & schema.keys())
+
+    @classmethod
+    def at(cls, document: Document, pointer: str) -> _Place:
+        reached: dict[str, str] = {}
+        waiting = [("", pointer)]
+        names: dict[str, None] = {}
+        properties: dict[str, int] = {}
+        lists, arrays = False, 0
+        openers: list[str] = []
+        while waiting:
+            keyword, at = waiting.pop()
+            schema = document.subschemas[at]
+            if isinstance(schema, bool) or keyword == "not":
+                continue
+            for name in schema.get("properties", {}):
+                properties[name] = properties.get(name, 0) + 1
+                names.setdefault(name)
+            names.update(dict.fromkeys(schema.get("required", ())))
+            for name, needed in schema.get("dependentRequired", {}).items():
+                names.update(dict.fromkeys([name, *needed]))
+            lists = lists or "properties" in schema
+            openers.extend((SAYS_OPEN | {"$dynamicRef"}) & schema.keys())
+            arrays += bool(ARRAY & schema.keys())
+            for inner, place in reversed(list(in_place(document, at))):
+                if place not in reached and place != pointer:
+                    reached[place] = inner
+                    waiting.append((inner, place))
+        return cls(
+            reached=tuple((keyword, place) for place, keyword in reached.items()),
+            names=tuple(names),
+            properties=properties,
+            lists=lists,
+            open=bool(openers),
+            arrays=arrays,
+            choices=_choices(document, pointer, {}),
+            _openers=tuple(openers),
+        )
+
+
+def _choices(document: Document, pointer: str, known: dict[str, int]) -> int:
+    """How many combinations of options the choices in one place come to, were they all multiplied out."""
+    if pointer in known:
+        return known[pointer]
+    schema = document.subschemas[pointer]
+    total = 1
+    if isinstance(schema, dict):
+        for keyword in ("anyOf", "oneOf"):
+            if keyword in schema:
+                total *= sum(_choices(document, step(pointer, keyword, i), known) for i in range(len(schema[keyword])))
+        for i in range(len(schema.get("allOf", ()))):
+            total *= _choices(document, step(pointer, "allOf", i), known)
+        target = document.targets.get(step(pointer, "$ref"))
+        if target is not None and target in document.subschemas:
+            total *= _choices(document, target, known)
+    known[pointer] = min(total, 10 * MAX_CHOICES)
+    return known[pointer]
+
+
+def _as_object(schema: JsonSchema) -> dict[str, Any]:
+    if isinstance(schema, dict):
+        return schema
+    return {} if schema else {"enum": []}
+
+
+def _without_endless(root: JsonSchema, definitions: dict[str, JsonSchema]) -> tuple[JsonSchema, dict[str, JsonSchema]]:
+    """Replace what only an endless value could satisfy by `false`, so that no stream enters it."""
+    finite: set[str] = set()
+
+    def ends(schema: JsonSchema) -> bool:
+        if isinstance(schema, bool):
+            return schema
+        if "enum" in schema:
+            return bool(schema["enum"])
+        if "$ref" in schema and schema["$ref"].rsplit("/", 1)[1] not in finite:
+            return False
+        if not all(ends(member) for member in schema.get("allOf", ())):
+            return False
+        if "anyOf" in schema and not any(ends(option) for option in schema["anyOf"]):
+            return False
+        types = schema.get("type", ["null"])
+        types = [types] if isinstance(types, str) else types
+        return any(ends_as(kind, schema) for kind in types)
+
+    def ends_as(kind: str, schema: dict[str, Any]) -> bool:
+        if kind == "object":
+            rest = schema.get("additionalProperties", True)
+            members = schema.get("properties", {})
+            return all(ends(members.get(name, rest)) for name in schema.get("required", ()))
+        if kind == "array":
+            prefix, least = schema.get("prefixItems", []), schema.get("minItems", 0)
+            return all(ends(item) for item in prefix[:least]) and (
+                least <= len(prefix) or ends(schema.get("items", True))
+            )
+        return True
+
+    growing = True
+    while growing:
+        found = {name for name, schema in definitions.items() if name not in finite and ends(schema)}
+        finite |= found
+        growing = bool(found)
+    endless = {f"#/$defs/{name}" for name in definitions.keys() - finite}
+
+    def cut(value: Any) -> Any:
+        if isinstance(value, dict):
+            if value.get("$ref") in endless:
+                return False
+            return {key: item if key == "enum" else cut(item) for key, item in value.items()}
+        return [cut(item) for item in value] if isinstance(value, list) else value
+
+    if not endless:
+        return root, definitions
+    return cut(root), {name: cut(schema) for name, schema in definitions.items() if name in finite}
+
+
+def _types_disjoint(options: list[JsonSchema]) -> bool:
+    """Whether the options differ in type, so that no value matches two of them."""
+    seen: set[str] = set()
+    for option in options:
+        if not isinstance(option, dict) or "type" not in option:
+            return len(options) == 1
+        types = {option["type"]} if isinstance(option["type"], str) else set(option["type"])
+        types = {"number" if kind == "integer" else kind for kind in types}
+        if types & seen:
+            return False
+        seen |= types
+    return True
+
+
+def _is_exact(value: Any) -> bool:
+    """Whether the grammar library keeps the value as it is: it reads every number as a double."""
+    if isinstance(value, dict | list):
+        return all(map(_is_exact, value.values() if isinstance(value, dict) else value))
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return True
+    return abs(value) <= MAX_INTEGER and (value == 0 or abs(value) >= 1e-9)
+
+
+def _normal(value: Any) -> Any:
+    """Numbers without a fraction as integers, however they were written."""
+    if isinstance(value, dict):
+        return {key: _normal(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_normal(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _type_of(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int | float):
+        return "integer" if value == int(value) else "number"
+    return "string" if isinstance(value, str) else "array" if isinstance(value, list) else "object"
