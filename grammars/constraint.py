@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy
-from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer, regex_to_lark
 from llguidance.numpy import fill_next_token_bitmask
 
 from grammars.errors import RequestError
@@ -43,6 +43,11 @@ class Constraint:
         return cls("start: " + " | ".join(quoted(option) for option in options))
 
     @classmethod
+    def regex(cls, pattern: str) -> Constraint:
+        """Text that a regular expression (Rust syntax, no anchors) matches whole."""
+        return cls(f"start: /{regex_to_lark(pattern)}/")
+
+    @classmethod
     def schema(cls, grammar_schema: str) -> Constraint:
         """JSON text for a schema that `grammars.schema` has lowered."""
         return cls(f"start: %json {grammar_schema}")
@@ -50,9 +55,14 @@ class Constraint:
     @classmethod
     def text(cls, *, without: Sequence[str] = ()) -> Constraint:
         """Free text up to the model's end token, in which no special token and none of `without` occurs."""
-        free = "(?s:.*)"
-        barred = "".join(f" & ~/{free}{regex_escaped(marker)}{free}/" for marker in without)
-        return cls(f"start: TEXT\nTEXT: /{free}/{barred}")
+        return cls("start: TEXT\n" + text_rule("TEXT", without=without))
+
+
+def text_rule(name: str, *, without: Sequence[str]) -> str:
+    """A grammar rule for free text in which none of `without` occurs."""
+    free = "(?s:.*)"
+    barred = "".join(f" & ~/{free}{regex_escaped(marker)}{free}/" for marker in without)
+    return f"{name}: /{free}/{barred}"
 
 
 def quoted(text: str) -> str:
@@ -82,6 +92,11 @@ class Matcher:
     def error(self) -> str:
         """Why the matcher failed; empty while it has not."""
         return self._matcher.get_error()
+
+    @property
+    def ended(self) -> bool:
+        """Whether an end token closed the text. It is no part of the text."""
+        return self._ended
 
     @property
     def finished(self) -> bool:

@@ -37,6 +37,11 @@ class Tokenizer(Protocol):
         ...
 
     @property
+    def chat_template(self) -> str:
+        """The source of the model's chat template (Jinja); empty if it has none."""
+        ...
+
+    @property
     def renders_tools(self) -> bool:
         """Whether the model's chat template writes tools, calls and results by itself."""
         ...

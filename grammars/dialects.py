@@ -1,0 +1,95 @@
+"""Dialect: how one model family writes tools, calls and results as text. Data, not code paths.
+
+Every dialect writes a call as the JSON object `{"name": ..., "arguments": ...}`; dialects differ in what stands around
+it. A model whose own chat template renders tools is given them through it; otherwise the dialect's `instructions` and
+`result` texts are folded into plain messages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from grammars.errors import ConfigurationError
+from grammars.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dialect:
+    """The texts around calls. `instructions` has the place `{tools}`, `result` the places `{name}` and `{value}`.
+
+    `marker` is what no answer in text may contain, because a call begins with it. `call_id_length` is set where the
+    model's template insists on short alphanumeric ids.
+    """
+
+    name: str
+    marker: str
+    calls_open: str
+    call_open: str
+    call_close: str
+    separator: str
+    calls_close: str
+    instructions: str
+    result: str
+    call_id_length: int | None = None
+
+
+JSON = Dialect(
+    name="json",
+    marker='{"tool_calls"',
+    calls_open='{"tool_calls": [',
+    call_open="",
+    call_close="",
+    separator=", ",
+    calls_close="]}",
+    instructions=(
+        "You can call tools. These are the tools, one JSON object each:\n{tools}\n"
+        'To call tools, write only {{"tool_calls": [{{"name": ..., "arguments": {{...}}}}, ...]}}, '
+        "with one entry for each call that the request needs."
+    ),
+    result="Result of {name}: {value}",
+)
+
+HERMES = Dialect(
+    name="hermes",
+    marker="<tool_call>",
+    calls_open="",
+    call_open="<tool_call>\n",
+    call_close="\n</tool_call>",
+    separator="\n",
+    calls_close="",
+    instructions=(
+        "You may call functions. Their signatures stand within <tools></tools>:\n<tools>\n{tools}\n</tools>\n"
+        "For each function call write a JSON object with the function's name and arguments within "
+        '<tool_call></tool_call>:\n<tool_call>\n{{"name": ..., "arguments": {{...}}}}\n</tool_call>'
+    ),
+    result='<tool_response>\n{{"name": "{name}", "content": {value}}}\n</tool_response>',
+)
+
+MISTRAL = Dialect(
+    name="mistral",
+    marker="[TOOL_CALLS]",
+    calls_open="[TOOL_CALLS] [",
+    call_open="",
+    call_close="",
+    separator=", ",
+    calls_close="]",
+    instructions="[AVAILABLE_TOOLS] [{tools}][/AVAILABLE_TOOLS]",
+    result='[TOOL_RESULTS] {{"content": {value}}}[/TOOL_RESULTS]',
+    call_id_length=9,
+)
+
+DIALECTS = {dialect.name: dialect for dialect in (JSON, HERMES, MISTRAL)}
+
+
+def dialect_named(name: str) -> Dialect:
+    """The dialect of this name, or a `ConfigurationError` that lists those there are."""
+    try:
+        return DIALECTS[name]
+    except KeyError:
+        raise ConfigurationError(f"no dialect {name!r}; there are {', '.join(sorted(DIALECTS))}") from None
+
+
+def dialect_of(tokenizer: Tokenizer) -> Dialect:
+    """The dialect that a model was trained on, told by the call marker in its chat template; `json` where none is."""
+    template = tokenizer.chat_template
+    return next((dialect for dialect in (MISTRAL, HERMES) if dialect.marker in template), JSON)

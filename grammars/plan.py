@@ -1,0 +1,112 @@
+"""Plan: which tools to call, how often, and what each call is about; and the outline, the short text that says so.
+
+An outline is one line for each call, a tool's name and a subject: the few words that tell this call from its siblings.
+
+    get_weather: Paris
+    get_weather: Oslo
+    exchange_rate: EUR to USD
+    end
+
+It is written by one stream inside a grammar: only names of tools, as many lines as the caller allows, no line without
+a subject. The names cost next to nothing where forced text is skipped, for a name is decided by its first token.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from outlines.types import Regex, either
+from outlines.types.dsl import QuantifyBetween, Sequence, Term, to_regex
+
+from grammars.constraint import Constraint
+from grammars.conversation import Conversation
+
+END = "end"
+"""The last line of an outline; all of it where no tool is needed."""
+
+SUBJECT_CHARACTERS = 48
+"""The longest subject: a few words. What tells siblings apart is short; the call itself has the details."""
+
+INSTRUCTIONS = """\
+When the request needs tools, begin with an outline: one line for each call, in the order of the request, with the \
+tool's name, a colon, and the few words of the request that tell this call from the others; then a last line "end". \
+A tool that is needed for several things gets a line for each of them. Leave out tools that the request does not need; \
+where it needs none, write only "end". After the outline write the calls.
+
+For example, with the tools add and greet, the outline for "What is 3 plus 4 and 5 plus 6? Then say hello to Ana" is:
+add: 3 and 4
+add: 5 and 6
+greet: Ana
+end"""
+"""How a model is asked for an outline: with one worked example, which is worth a lot to a stock model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedCall:
+    """One call to be written: its tool, and what it is about."""
+
+    tool: str
+    subject: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The calls of one round, in the order of the request. Empty: the model answers in text."""
+
+    calls: tuple[PlannedCall, ...] = ()
+
+
+def certain_plan(conversation: Conversation) -> Plan | None:
+    """The plan where the caller leaves no choice, at no cost: at most one call, of one tool, that must be made."""
+    choice, tools = conversation.choice, conversation.callable_tools
+    if choice.least == choice.most == 1 and len(tools) == 1:
+        return Plan(calls=(PlannedCall(tool=tools[0].name, subject=""),))
+    return None
+
+
+def outline_constraint(conversation: Conversation) -> Constraint:
+    """The outlines that this conversation allows."""
+    choice = conversation.choice
+    subject = Regex(rf"[^\s:][^\n]{{0,{SUBJECT_CHARACTERS - 1}}}")
+    newline = Regex(r"\n")
+
+    def line(*names: str) -> Term:
+        return Sequence([either(*(Regex(re.escape(name)) for name in names)), Regex(": "), subject, newline])
+
+    if choice.exact is not None:
+        lines = [line(name) for name in choice.exact]
+    else:
+        names = [tool.name for tool in conversation.callable_tools]
+        lines = [QuantifyBetween(line(*names), choice.least, choice.most)]
+    return Constraint.regex(to_regex(Sequence([*lines, Regex(END)])))
+
+
+def read_outline(text: str, *, least: int = 0) -> Plan:
+    """The plan that an outline says. Repeated lines are removed, the later ones first, down to `least` calls."""
+    calls = []
+    for written in text.splitlines():
+        name, colon, subject = written.partition(": ")
+        if colon:
+            calls.append(PlannedCall(tool=name, subject=subject.strip()))
+    index = len(calls) - 1
+    while index > 0 and len(calls) > least:
+        if calls[index] in calls[:index]:
+            del calls[index]
+        index -= 1
+    return Plan(calls=tuple(calls))
+
+
+def call_header(plan: Plan, index: int) -> str:
+    """What a branch stands on: it says which call of the outline this branch writes."""
+    call = plan.calls[index]
+    siblings = [other for other in plan.calls if other.tool == call.tool]
+    if not call.subject:
+        return ""
+    ordinal = f" ({siblings.index(call) + 1} of {len(siblings)})" if len(siblings) > 1 else ""
+    return f"\n{call.tool}: {call.subject}{ordinal}\n"
+
+
+def outline_text(plan: Plan) -> str:
+    """The outline that says this plan."""
+    return "".join(f"{call.tool}: {call.subject}\n" for call in plan.calls) + END

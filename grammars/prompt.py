@@ -1,0 +1,121 @@
+"""Conversation to Prefix: the token ids that all streams of a turn share. Training renders with the same functions."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from grammars.conversation import Conversation, Message
+from grammars.dialects import Dialect
+from grammars.tokenizer import Tokenizer
+from grammars.tools import Tool, ToolCall, json_text
+
+Prefix = tuple[int, ...]
+"""The token ids that all streams of a turn share."""
+
+
+def render(conversation: Conversation, dialect: Dialect, tokenizer: Tokenizer, *, instructions: str = "") -> Prefix:
+    """The conversation in the model's dialect, up to where the assistant begins to write.
+
+    `instructions` join the system message, or begin one. Raises `RequestError` if the model's template refuses the
+    conversation.
+    """
+    return tokenizer.encode(render_text(conversation, dialect, tokenizer, instructions=instructions))
+
+
+def render_text(conversation: Conversation, dialect: Dialect, tokenizer: Tokenizer, *, instructions: str = "") -> str:
+    """`render` before tokenization."""
+    tools = conversation.callable_tools
+    if tokenizer.renders_tools:
+        messages = [native_message(message, dialect) for message in conversation.messages]
+        messages = with_system_text(messages, instructions)
+        return tokenizer.render_chat(messages, [native_tool(tool) for tool in tools])
+    written = "\n".join(json_text(native_tool(tool)["function"]) for tool in tools)
+    offered = dialect.instructions.format(tools=written) if tools else ""
+    messages = folded_messages(conversation.messages, dialect)
+    system = "\n\n".join(text for text in (offered, instructions) if text)
+    return tokenizer.render_chat(with_system_text(messages, system), None)
+
+
+def native_tool(tool: Tool) -> dict[str, Any]:
+    """The tool as chat templates expect it."""
+    function = {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
+    return {"type": "function", "function": function}
+
+
+def native_message(message: Message, dialect: Dialect) -> dict[str, Any]:
+    """The message as a template with tools expects it, calls and results included."""
+    rendered: dict[str, Any] = {"role": message.role, "content": message.text}
+    if message.calls:
+        rendered["tool_calls"] = [
+            {
+                "id": short_id(call.id, dialect),
+                "type": "function",
+                "function": {"name": call.name, "arguments": dict(call.arguments)},
+            }
+            for call in message.calls
+        ]
+    if message.call_id is not None:
+        rendered["tool_call_id"] = short_id(message.call_id, dialect)
+    return rendered
+
+
+def folded_messages(messages: Sequence[Message], dialect: Dialect) -> list[dict[str, Any]]:
+    """The messages for a template that knows no tools: calls become assistant text, results one user message."""
+    names = {call.id: call.name for message in messages for call in message.calls}
+    folded: list[dict[str, Any]] = []
+    results: list[str] = []
+    for message in messages:
+        if message.role == "tool":
+            name = names.get(str(message.call_id), "tool")
+            results.append(dialect.result.format(name=name, value=message.text))
+            continue
+        if results:
+            folded.append({"role": "user", "content": "\n".join(results)})
+            results = []
+        text = "\n".join(part for part in (message.text, calls_text(message.calls, dialect)) if part)
+        folded.append({"role": message.role, "content": text})
+    if results:
+        folded.append({"role": "user", "content": "\n".join(results)})
+    return folded
+
+
+def with_system_text(messages: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
+    """The messages with `text` at the end of their system message, or as a new one."""
+    if not text:
+        return messages
+    if messages and messages[0]["role"] == "system":
+        first = {**messages[0], "content": f"{messages[0]['content']}\n\n{text}"}
+        return [first, *messages[1:]]
+    return [{"role": "system", "content": text}, *messages]
+
+
+def calls_text(calls: Sequence[ToolCall], dialect: Dialect) -> str:
+    """The text with which the model makes these calls; empty for none."""
+    if not calls:
+        return ""
+    written = [call_text(call.name, call.arguments, dialect) for call in calls]
+    return dialect.calls_open + dialect.separator.join(written) + dialect.calls_close
+
+
+def call_text(name: str, arguments: Mapping[str, Any], dialect: Dialect) -> str:
+    """One call, as it stands among others."""
+    return call_opening(name, dialect) + json_text(dict(arguments)) + call_ending(dialect)
+
+
+def call_opening(name: str, dialect: Dialect) -> str:
+    """Everything of a call before its arguments."""
+    return f'{dialect.call_open}{{"name": {json_text(name)}, "arguments": '
+
+
+def call_ending(dialect: Dialect) -> str:
+    """Everything of a call after its arguments."""
+    return "}" + dialect.call_close
+
+
+def short_id(call_id: str, dialect: Dialect) -> str:
+    """The call id as the template takes it: kept, or mapped to a stable short one (Mistral: nine letters or digits)."""
+    if dialect.call_id_length is None:
+        return call_id
+    return hashlib.sha256(call_id.encode()).hexdigest()[: dialect.call_id_length]

@@ -1,0 +1,57 @@
+"""Ledger: what a round has cost so far, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from serving.decode.events import Figures, FinishReason, StreamSpan
+from serving.decode.request import Decoding
+from serving.engines.base import BranchEnded
+
+
+class Ledger:
+    """Adds up one round. Streams that decode together count once on the critical path, as long as the longest."""
+
+    def __init__(self, decoding: Decoding, *, prompt_tokens: int) -> None:
+        self.reason: FinishReason = "text"
+        self.fallbacks = 0
+        self.duplicates_removed = 0
+        self._decoding = decoding
+        self._prompt_tokens = prompt_tokens
+        self._steps = 0
+        self._plan_steps = 0
+        self._branches = 0
+        self._completion_tokens = 0
+        self._spans: list[StreamSpan] = []
+
+    def streams(self, ended: Sequence[tuple[str, float, BranchEnded]], *, plan: bool = False) -> None:
+        """Enter streams that decoded together: for each its label, when it began, and its end."""
+        longest = max((end.steps for _, _, end in ended), default=0)
+        self._steps += longest
+        self._plan_steps += longest if plan else 0
+        self._branches += 0 if plan else len(ended)
+        for label, start_s, end in ended:
+            self._completion_tokens += len(end.tokens)
+            self._spans.append(
+                StreamSpan(
+                    label=label,
+                    start_s=start_s,
+                    end_s=end.at_s,
+                    steps=end.steps,
+                    forced_tokens=end.forced_tokens,
+                )
+            )
+
+    def figures(self) -> Figures:
+        """The sums."""
+        return Figures(
+            decoding=self._decoding,
+            steps=self._steps,
+            plan_steps=self._plan_steps,
+            branches=self._branches,
+            fallbacks=self.fallbacks,
+            duplicates_removed=self.duplicates_removed,
+            prompt_tokens=self._prompt_tokens,
+            completion_tokens=self._completion_tokens,
+            spans=tuple(self._spans),
+        )

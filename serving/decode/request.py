@@ -1,0 +1,64 @@
+"""What one round of decoding is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from grammars.branch import Sampling
+from grammars.conversation import Conversation
+from grammars.dialects import Dialect
+from grammars.prompt import Prefix
+from serving.engines.base import Engine
+
+Decoding = Literal["parallel", "sequential"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeOptions:
+    """The finite defaults: the most tokens of a plan, of one call, of a whole turn in one stream, and of a text."""
+
+    plan_tokens: int = 1024
+    call_tokens: int = 1024
+    stream_tokens: int = 8192
+    text_tokens: int = 2048
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundRequest:
+    """How a caller wants a round decoded.
+
+    `max_tokens` bounds every stream of the round by itself. `stop` ends a text before the first of these strings.
+    `skip_forced` lets a sequential stream skip tokens that leave no choice, as branches always do.
+    """
+
+    sampling: Sampling = field(default_factory=Sampling)
+    decoding: Decoding = "parallel"
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    skip_forced: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """One round, prepared: what to decode, on what, and how."""
+
+    engine: Engine
+    dialect: Dialect
+    options: DecodeOptions
+    request: RoundRequest
+    conversation: Conversation
+    prefix: Prefix
+
+    def limit(self, tokens: int) -> int:
+        """The most tokens of a stream whose default bound is `tokens`."""
+        return tokens if self.request.max_tokens is None else min(tokens, self.request.max_tokens)
+
+    def sampling(self, stream: int) -> Sampling:
+        """The sampling of the round's stream number `stream`: equal seeds must not make siblings choose alike."""
+        sampling = self.request.sampling
+        if sampling.seed is None:
+            return sampling
+        return Sampling(
+            temperature=sampling.temperature, top_p=sampling.top_p, seed=(sampling.seed * 1_000_003 + stream) % 2**63
+        )

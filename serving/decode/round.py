@@ -1,0 +1,79 @@
+"""Decoder: one round of a turn, from conversation to calls or text."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from grammars import array, plan
+from grammars.conversation import Conversation
+from grammars.dialects import Dialect
+from grammars.errors import SchemaRefused
+from grammars.prompt import render
+from grammars.schema import read_schema
+from serving.decode.events import DecodeEvent, RoundEnded
+from serving.decode.ledger import Ledger
+from serving.decode.parallel import decode_parallel
+from serving.decode.request import DecodeOptions, Round, RoundRequest
+from serving.decode.sequential import decode_sequential, write_text
+from serving.engines.base import Engine
+
+__all__ = ["DecodeOptions", "Decoder", "RoundRequest"]
+
+
+class Decoder:
+    """Decodes rounds on one engine in one dialect. Safe to use concurrently."""
+
+    def __init__(self, engine: Engine, dialect: Dialect, options: DecodeOptions | None = None) -> None:
+        self.engine = engine
+        self.dialect = dialect
+        self.options = options or DecodeOptions()
+
+    async def decode_round(
+        self, conversation: Conversation, request: RoundRequest
+    ) -> AsyncGenerator[DecodeEvent, None]:
+        """What the model answers: calls as they are complete, or text as it comes; `RoundEnded` is the last event.
+
+        Raises `SchemaRefused`, `ContextExceeded` and other `RequestError`s before the first event. Closing the
+        generator frees the engine's branches.
+        """
+        prepared = await asyncio.to_thread(self._prepare, conversation, request)
+        ledger = Ledger(request.decoding, prompt_tokens=len(prepared.prefix))
+        if not conversation.callable_tools:
+            events = write_text(prepared, ledger)
+        elif one_stream(conversation, request):
+            events = decode_sequential(prepared, ledger)
+        else:
+            events = decode_parallel(prepared, ledger)
+        async with aclosing(events):
+            async for event in events:
+                yield event
+        yield RoundEnded(reason=ledger.reason, figures=ledger.figures())
+
+    def _prepare(self, conversation: Conversation, request: RoundRequest) -> Round:
+        """Check every schema and render the prefix: work of milliseconds, off the event loop."""
+        for index, tool in enumerate(conversation.tools):
+            try:
+                read_schema(tool.parameters)
+            except SchemaRefused as refused:
+                raise refused.at(f"tools[{index}].function.parameters") from None
+        if not conversation.callable_tools:
+            instructions = ""
+        elif one_stream(conversation, request):
+            instructions = array.instructions(self.dialect)
+        else:
+            instructions = plan.INSTRUCTIONS
+        return Round(
+            engine=self.engine,
+            dialect=self.dialect,
+            options=self.options,
+            request=request,
+            conversation=conversation,
+            prefix=render(conversation, self.dialect, self.engine.tokenizer, instructions=instructions),
+        )
+
+
+def one_stream(conversation: Conversation, request: RoundRequest) -> bool:
+    """Whether a plan would be of no use: the caller wants one stream, or allows one call only."""
+    return request.decoding == "sequential" or conversation.choice.most == 1

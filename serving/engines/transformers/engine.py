@@ -1,0 +1,122 @@
+"""TransformersEngine: branches decoded on Hugging Face transformers, as an async stream of events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
+
+import torch
+
+from grammars.branch import Branch
+from grammars.constraint import CompiledConstraint, compile_constraint
+from grammars.errors import ContextExceeded, RequestError
+from grammars.tokenizer import Tokenizer
+from serving.engines.base import BranchEnded, BranchEvent
+from serving.engines.transformers.model import TreeModel
+from serving.engines.transformers.stream import Job, Stream
+from serving.engines.transformers.tokenizer import HuggingFaceTokenizer
+from serving.engines.transformers.worker import Worker, WorkerLimits
+
+
+class TransformersEngine:
+    """An `Engine` on transformers: one row with a tree-shaped mask for each prefix, all turns stepped together."""
+
+    def __init__(self, model: TreeModel, tokenizer: Tokenizer, *, name: str, limits: WorkerLimits) -> None:
+        self._name = name
+        self._tokenizer = tokenizer
+        self._model = model
+        self._worker = Worker(model, limits)
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        *,
+        name: str,
+        device: str = "auto",
+        dtype: str = "auto",
+        limits: WorkerLimits | None = None,
+    ) -> TransformersEngine:
+        """Load a model folder. `device` `auto` takes CUDA where there is one; `dtype` `auto` the stored type."""
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        model = TreeModel.load(folder, device=device, dtype=dtype)
+        tokenizer = HuggingFaceTokenizer.load(folder, vocabulary_size=model.vocabulary_size)
+        return cls(model, tokenizer, name=name, limits=limits or WorkerLimits())
+
+    @property
+    def model(self) -> str:
+        return self._name
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self._tokenizer
+
+    @property
+    def context_length(self) -> int:
+        return self._model.context_length
+
+    @property
+    def healthy(self) -> bool:
+        return self._worker.alive
+
+    @property
+    def live_branches(self) -> int:
+        """How many branches decode now, over all calls."""
+        return self._worker.live_streams
+
+    @property
+    def rows_bytes(self) -> int:
+        """The memory of all keys and values that are held, remembered prefixes included."""
+        return self._worker.pool.bytes
+
+    async def decode(self, prefix: Sequence[int], branches: Sequence[Branch]) -> AsyncGenerator[BranchEvent, None]:
+        if not prefix:
+            raise RequestError("an empty prefix has nothing to go on from", place="messages")
+        compiled = await asyncio.to_thread(self._compile, branches)
+        # The first logits of a branch come from its last read token: without a suffix it needs one of its own.
+        own = 0 if all(branch.suffix for branch in branches) else 1
+        shared, last = tuple(prefix[: len(prefix) - own]), tuple(prefix[len(prefix) - own :])
+        streams = [
+            self._stream(branch, index, constraint, shared, last)
+            for index, (branch, constraint) in enumerate(zip(branches, compiled, strict=True))
+        ]
+        loop = asyncio.get_running_loop()
+        events: asyncio.Queue[BranchEvent | Exception] = asyncio.Queue()
+        job = Job(
+            prefix=shared,
+            streams=streams,
+            deliver=lambda event: loop.call_soon_threadsafe(events.put_nowait, event),
+        )
+        left = len(streams)
+        self._worker.submit(job)
+        try:
+            while left:
+                event = await events.get()
+                if isinstance(event, Exception):
+                    raise event
+                left -= isinstance(event, BranchEnded)
+                yield event
+        finally:
+            self._worker.cancel(job)
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._worker.close)
+
+    def _compile(self, branches: Sequence[Branch]) -> list[CompiledConstraint]:
+        return [compile_constraint(branch.constraint, self._tokenizer) for branch in branches]
+
+    def _stream(
+        self, branch: Branch, index: int, constraint: CompiledConstraint, shared: tuple[int, ...], last: tuple[int, ...]
+    ) -> Stream:
+        length = len(shared) + len(last) + len(branch.suffix)
+        room = self.context_length - length
+        if room < 1:
+            raise ContextExceeded(
+                f"the prompt has {length} tokens, and the model's context of {self.context_length} no room to answer",
+                place="messages",
+            )
+        stream = Stream(branch, index, constraint, self._tokenizer, room)
+        stream.unread[:0] = last
+        return stream
