@@ -1,0 +1,123 @@
+"""RoundLedger: what one round has written so far, what of it runs, and what it adds to the conversation."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+
+from grammars.conversation import Message
+from grammars.tools import ToolCall, ToolResult
+from serving.decode.events import CallFailed, CallWritten, RoundEnded, TextWritten
+from serving.execute.execute import CallFinished
+from serving.turn_events import CallHandedBack, TurnEvent
+
+
+class RoundLedger:
+    """The book of one round.
+
+    Calls that the server runs are started the moment they are written. One that was answered before in this turn waits
+    until the round asks for something new: a round of nothing but repeats is not run again.
+    """
+
+    def __init__(
+        self, *, runs: Callable[[str], bool], start: Callable[[ToolCall], None], answered: Sequence[ToolCall]
+    ) -> None:
+        self.text = ""
+        self.handed_back: list[ToolCall] = []
+        self.finished: dict[str, CallFinished] = {}
+        self.failures: list[CallFailed] = []
+        self.ended: RoundEnded | None = None
+        self._runs = runs
+        self._start = start
+        self._answered = answered
+        self._written: dict[int, ToolCall] = {}
+        self._repeats: list[ToolCall] = []
+        self._asks_something_new = False
+        self._next_index = 0
+        self._decoded_s: float | None = None
+
+    @property
+    def calls(self) -> tuple[ToolCall, ...]:
+        """The calls that were written, in call order."""
+        return tuple(self._written[index] for index in sorted(self._written))
+
+    @property
+    def repeated(self) -> bool:
+        """Whether all that the round asks for was answered before in this turn."""
+        return bool(self._written) and not self._asks_something_new
+
+    @property
+    def wait_s(self) -> float:
+        """How long the last call ran on after everything was decoded."""
+        if self._decoded_s is None or not self.finished:
+            return 0.0
+        return max(0.0, max(finished.end_s for finished in self.finished.values()) - self._decoded_s)
+
+    def take(self, event: TurnEvent) -> list[CallHandedBack]:
+        """Enter the event, and start the calls that may run now. Returns the calls that can be handed back by it."""
+        match event:
+            case TextWritten():
+                self.text += event.text
+            case CallWritten():
+                self._written[event.index] = event.call
+                self._start_or_hold(event.call)
+            case CallFailed():
+                self.failures.append(event)
+            case CallFinished():
+                self.finished[event.call.id] = event
+            case RoundEnded():
+                self.ended = event
+                self._decoded_s = time.monotonic()
+        return list(self._in_call_order())
+
+    def messages(self) -> tuple[Message, ...]:
+        """The round as the model reads it when the server goes on: its calls, and their results in call order.
+
+        A call that could not be written stands there without arguments, and its error is its result.
+        """
+        calls = dict(self._written)
+        results = {call_id: finished.result for call_id, finished in self.finished.items()}
+        for failure in self.failures:
+            call = ToolCall(id=f"call_{uuid.uuid4().hex}", name=failure.tool, arguments={})
+            calls[failure.index] = call
+            results[call.id] = ToolResult(call_id=call.id, error=failure.error)
+        ordered = tuple(calls[index] for index in sorted(calls))
+        answer = Message(role="assistant", text=self.text, calls=ordered)
+        return (answer, *(result_message(results[call.id]) for call in ordered))
+
+    def _start_or_hold(self, call: ToolCall) -> None:
+        if not self._asks_something_new and any(call.same_as(earlier) for earlier in self._answered):
+            self._repeats.append(call)
+            return
+        self._asks_something_new = True
+        for ready in (*self._repeats, call):
+            if self._runs(ready.name):
+                self._start(ready)
+        self._repeats.clear()
+
+    def _in_call_order(self) -> Iterator[CallHandedBack]:
+        """The client's calls up to the first index of which nothing is known yet; all of them once the round ended."""
+        known = {*self._written, *(failure.index for failure in self.failures)}
+        last = max(known, default=-1)
+        while self._next_index <= last and (self.ended is not None or self._next_index in known):
+            call = self._written.get(self._next_index)
+            self._next_index += 1
+            if call is not None and not self._runs(call.name):
+                self.handed_back.append(call)
+                yield CallHandedBack(position=len(self.handed_back) - 1, call=call)
+
+
+def result_message(result: ToolResult) -> Message:
+    """The result as a message of the conversation."""
+    return Message(role="tool", text=result.text, call_id=result.call_id)
+
+
+def answered_calls(messages: Sequence[Message], runs: Callable[[str], bool]) -> tuple[ToolCall, ...]:
+    """The calls that the server answered since the user last spoke."""
+    answered: list[ToolCall] = []
+    for message in messages:
+        if message.role == "user":
+            answered.clear()
+        answered += [call for call in message.calls if runs(call.name)]
+    return tuple(answered)

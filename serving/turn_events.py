@@ -1,0 +1,85 @@
+"""What happens in one turn, in any number of rounds, as every wire hears it.
+
+A wire writes `TextWritten`, `CallHandedBack` and `TurnEnded`; the other events are for progress, logs and timelines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from grammars.tools import ToolCall
+from serving.decode.events import CallFailed, CallWritten, Figures, FinishReason, RoundEnded, TextWritten
+from serving.execute.execute import CallFinished, CallStarted
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallHandedBack:
+    """A call that is the client's to run. They come in call order, `position` counting from 0 without gaps."""
+
+    position: int
+    call: ToolCall
+
+
+@dataclass(frozen=True, kw_only=True)
+class TurnFigures:
+    """What a turn cost. The rounds' own figures are added up, and also kept for timelines.
+
+    `repeats` counts the rounds that asked only for what was answered already, and so were not run again. `out_of_time`
+    tells that the wall time ended the turn; the round that it cut is not among `rounds`. `start_s` is on the clock of
+    `time.monotonic`; `wait_s` is the time in which nothing was decoded because calls still ran.
+    """
+
+    rounds: tuple[Figures, ...] = ()
+    repeats: int = 0
+    out_of_time: bool = False
+    start_s: float = 0.0
+    total_s: float = 0.0
+    decode_s: float = 0.0
+    wait_s: float = 0.0
+
+    @property
+    def steps(self) -> int:
+        return sum(figures.steps for figures in self.rounds)
+
+    @property
+    def plan_steps(self) -> int:
+        return sum(figures.plan_steps for figures in self.rounds)
+
+    @property
+    def branches(self) -> int:
+        return sum(figures.branches for figures in self.rounds)
+
+    @property
+    def fallbacks(self) -> int:
+        return sum(figures.fallbacks for figures in self.rounds)
+
+    @property
+    def duplicates_removed(self) -> int:
+        return sum(figures.duplicates_removed for figures in self.rounds)
+
+    @property
+    def prompt_tokens(self) -> int:
+        return sum(figures.prompt_tokens for figures in self.rounds)
+
+    @property
+    def completion_tokens(self) -> int:
+        return sum(figures.completion_tokens for figures in self.rounds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TurnEnded:
+    """The turn is over; always the last event.
+
+    `calls`: calls were handed back. `text`: the answer is complete. `length`: a limit cut the answer short.
+    `server_calls` are those that the server ran, in call order, and `failures` those that could not be written.
+    """
+
+    reason: FinishReason
+    figures: TurnFigures
+    server_calls: tuple[CallFinished, ...] = ()
+    failures: tuple[CallFailed, ...] = ()
+
+
+TurnEvent = (
+    TextWritten | CallWritten | CallFailed | CallStarted | CallFinished | CallHandedBack | RoundEnded | TurnEnded
+)
