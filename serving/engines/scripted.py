@@ -1,0 +1,336 @@
+"""ScriptedEngine: writes what a script says, inside the same constraints as a model. For tests, and for trying wires.
+
+It needs no weights: its tokens are the 256 bytes and a few special ones. Where the script has nothing to say it walks
+the constraint by a seeded choice that tends towards the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import random
+import re
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy
+from llguidance import LLTokenizer, TokenizerWrapper
+
+from grammars.branch import Branch
+from grammars.constraint import CompiledConstraint, Constraint, compile_constraint
+from grammars.errors import ContextExceeded, Overloaded
+from grammars.tokenizer import Tokenizer
+from serving.engines.base import BranchEnded, BranchEvent, BranchProgress, BranchStarted
+
+SPECIAL_TOKENS = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
+FIRST_SPECIAL = 256
+SPECIAL_PATTERN = re.compile("(" + "|".join(map(re.escape, SPECIAL_TOKENS)) + ")")
+END_ID = FIRST_SPECIAL + SPECIAL_TOKENS.index("<|im_end|>")
+CLOSING = numpy.array([END_ID, *b'"]}\n'])
+"""What the walk prefers: the end, and the bytes that bring it nearer."""
+PLAIN = numpy.array([*b"abcdefghijklmnopqrstuvwxyz0123456789"])
+"""What it writes otherwise, where it can."""
+SHORTEST_TEXT = 8
+"""The walk ends no text of its own accord before so many tokens."""
+WALK_PATIENCE = 64
+"""After so many tokens the walk closes whatever it can."""
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "<|im_start|>assistant\n"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """In place of an answer: the branch ends as `failed` at its first step, with this error."""
+
+    error: str
+
+
+Answer = str | Failure | None
+"""What to write. `None`: the script has nothing to say."""
+
+Script = Callable[[str, Constraint], Answer]
+"""Says, for the whole text that a branch stands on and its constraint, what the branch writes."""
+
+
+class ByteTokenizer:
+    """One token a byte, and ChatML's special tokens."""
+
+    def __init__(self) -> None:
+        self._known = LLTokenizer(TokenizerWrapper(ByteVocabulary()), eos_token=sorted(self.end_ids))
+
+    @property
+    def grammar_tokenizer(self) -> LLTokenizer:
+        return self._known
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        return frozenset({END_ID})
+
+    @property
+    def chat_template(self) -> str:
+        return CHAT_TEMPLATE
+
+    @property
+    def renders_tools(self) -> bool:
+        return False
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        ids: list[int] = []
+        for piece in SPECIAL_PATTERN.split(text):
+            special = piece in SPECIAL_TOKENS
+            ids += [FIRST_SPECIAL + SPECIAL_TOKENS.index(piece)] if special else piece.encode()
+        return tuple(ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        pieces: list[bytes] = [
+            bytes([token]) if token < FIRST_SPECIAL else SPECIAL_TOKENS[token - FIRST_SPECIAL].encode() for token in ids
+        ]
+        return b"".join(pieces).decode(errors="replace")
+
+    def render_chat(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None) -> str:
+        assert not tools  # it renders none, and says so
+        said = "".join(f"<|im_start|>{message['role']}\n{message['content']}<|im_end|>\n" for message in messages)
+        return f"{said}<|im_start|>assistant\n"
+
+
+class ByteVocabulary:
+    """The vocabulary in the form that `TokenizerWrapper` reads."""
+
+    def __init__(self) -> None:
+        self.eos_token_id = END_ID
+        self.bos_token_id = None
+        bytes_alone = [bytes([byte]) for byte in range(FIRST_SPECIAL)]
+        self.tokens = [*bytes_alone, *(token.encode() for token in SPECIAL_TOKENS)]
+        self.special_token_ids = list(range(FIRST_SPECIAL, len(self.tokens)))
+
+    def __call__(self, text: bytes) -> list[int]:
+        return list(text)
+
+
+class ScriptedEngine:
+    """An `Engine` that writes what its script says: a function, or answers of which each branch takes the first that
+    its constraint accepts as a whole.
+
+    Every token goes through the constraint, and steps and forced tokens are counted as a model's would be; one step of
+    all branches of a call takes `step_s`. At most `capacity` branches decode at once.
+    """
+
+    def __init__(
+        self,
+        script: Script | Sequence[Answer] = (),
+        *,
+        model: str = "scripted",
+        context_length: int = 65_536,
+        step_s: float = 0.0,
+        seed: int = 0,
+        capacity: int | None = None,
+    ) -> None:
+        self._script = script
+        self._model = model
+        self._context_length = context_length
+        self._step_s = step_s
+        self._seed = seed
+        self._capacity = capacity
+        self._tokenizer = ByteTokenizer()
+        self._live = 0
+        self._closed = False
+
+    @property
+    def model(self) -> str:
+        return self._model
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self._tokenizer
+
+    @property
+    def context_length(self) -> int:
+        return self._context_length
+
+    @property
+    def healthy(self) -> bool:
+        return not self._closed
+
+    @property
+    def live_branches(self) -> int:
+        """How many branches decode now, over all calls."""
+        return self._live
+
+    async def decode(self, prefix: Sequence[int], branches: Sequence[Branch]) -> AsyncGenerator[BranchEvent, None]:
+        compiled = await asyncio.to_thread(self._compile, branches)
+        writers = [
+            self._writer(index, prefix, branch, constraint)
+            for index, (branch, constraint) in enumerate(zip(branches, compiled, strict=True))
+        ]
+        self._check_open()
+        if self._capacity is not None and self._live + len(writers) > self._capacity:
+            raise Overloaded(f"no room for {len(writers)} more branches, {self._live} of {self._capacity} decode")
+        live = list(writers)
+        self._live += len(live)
+        try:
+            for writer in writers:
+                yield BranchStarted(branch=writer.branch, at_s=time.monotonic())
+            while live:
+                for writer in list(live):
+                    events = writer.advance()
+                    if writer.over:
+                        live.remove(writer)
+                        self._live -= 1
+                    for event in events:
+                        yield event
+                await asyncio.sleep(self._step_s)
+                self._check_open()
+        finally:
+            self._live -= len(live)
+
+    async def close(self) -> None:
+        self._closed = True
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Overloaded("the engine is shutting down")
+
+    def _compile(self, branches: Sequence[Branch]) -> list[CompiledConstraint]:
+        return [compile_constraint(branch.constraint, self._tokenizer) for branch in branches]
+
+    def _writer(self, index: int, prefix: Sequence[int], branch: Branch, constraint: CompiledConstraint) -> Writer:
+        read = (*prefix, *branch.suffix)
+        room = self._context_length - len(read)
+        if room < 1:
+            raise ContextExceeded(
+                f"the prompt has {len(read)} tokens, and the context of {self._context_length} no room to answer",
+                place="messages",
+            )
+        text = self._tokenizer.decode(read)
+        seed = self._seed if branch.sampling.seed is None else branch.sampling.seed
+        return Writer(
+            index,
+            constraint,
+            self._answer(text, branch.constraint, constraint),
+            limit=min(branch.max_new_tokens, room),
+            skip_forced=branch.skip_forced,
+            random=random.Random(f"{seed} {text}"),
+        )
+
+    def _answer(
+        self, text: str, constraint: Constraint, compiled: CompiledConstraint
+    ) -> tuple[int, ...] | Failure | None:
+        if callable(self._script):
+            answer = self._script(text, constraint)
+            return self._tokenizer.encode(answer) if isinstance(answer, str) else answer
+        for answer in self._script:
+            if not isinstance(answer, str):
+                return answer
+            tokens = (*self._tokenizer.encode(answer), END_ID)
+            if compiled.matcher().accepts(tokens) == len(tokens):
+                return tokens[:-1]
+        return None
+
+
+class Writer:
+    """One branch while it decodes."""
+
+    def __init__(
+        self,
+        branch: int,
+        constraint: CompiledConstraint,
+        answer: tuple[int, ...] | Failure | None,
+        *,
+        limit: int,
+        skip_forced: bool,
+        random: random.Random,
+    ) -> None:
+        self.branch = branch
+        self.over = False
+        self._matcher = constraint.matcher()
+        self._answer = answer
+        self._limit = limit
+        self._skip_forced = skip_forced
+        self._random = random
+        self._tokens: list[int] = []
+        self._text: list[str] = []
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+        self._steps = 0
+        self._error: str | None = None
+        self._begun = False
+
+    def advance(self) -> list[BranchEvent]:
+        """One decode step and the forced tokens after it; the first time, only the tokens forced from the start."""
+        written: list[int] = []
+        if self._begun:
+            written = self._step()
+        self._begun = True
+        if self._skip_forced and self._error is None and not self._matcher.finished:
+            written += self._forced(len(self._tokens) + len(written))
+        return self._write(written)
+
+    def _step(self) -> list[int]:
+        self._steps += 1
+        if isinstance(self._answer, Failure):
+            self._error = self._answer.error
+            return []
+        token = self._walk() if self._answer is None else self._scripted(len(self._tokens))
+        if self._matcher.accepts([token]) != 1:
+            self._error = f"the constraint does not allow what the script writes after {''.join(self._text)!r}"
+            return []
+        self._matcher.consume(token)
+        return [] if self._matcher.ended else [token]
+
+    def _forced(self, position: int) -> list[int]:
+        forced = self._matcher.forced()
+        if isinstance(self._answer, tuple):
+            for offset, token in enumerate(forced):
+                if self._scripted(position + offset) != token:
+                    self._error = f"the constraint forces other text than the script's after {''.join(self._text)!r}"
+                    return forced[:offset]
+        return forced
+
+    def _scripted(self, position: int) -> int:
+        assert isinstance(self._answer, tuple)
+        return self._answer[position] if position < len(self._answer) else END_ID
+
+    def _walk(self) -> int:
+        bits = numpy.unpackbits(self._matcher.mask().view(numpy.uint8), bitorder="little")
+        closing, plain = CLOSING[bits[CLOSING] == 1], PLAIN[bits[PLAIN] == 1]
+        if len(self._tokens) < SHORTEST_TEXT and len(plain):
+            closing = closing[closing != END_ID]
+        if len(closing) and (not len(plain) or len(self._tokens) > WALK_PATIENCE or self._random.random() < 0.5):
+            return int(self._random.choice(closing))
+        return int(self._random.choice(plain if len(plain) else bits.nonzero()[0]))
+
+    def _write(self, tokens: list[int]) -> list[BranchEvent]:
+        tokens = tokens[: self._limit - len(self._tokens)]
+        self._tokens += tokens
+        reason = self._end_reason()
+        text = self._utf8.decode(bytes(tokens), final=reason is not None)
+        self._text.append(text)
+        events: list[BranchEvent] = []
+        if text:
+            events.append(BranchProgress(branch=self.branch, text=text, at_s=time.monotonic()))
+        if reason is not None:
+            self.over = True
+            events.append(
+                BranchEnded(
+                    branch=self.branch,
+                    reason=reason,
+                    text="".join(self._text),
+                    tokens=tuple(self._tokens),
+                    steps=self._steps,
+                    forced_tokens=max(0, len(self._tokens) - self._steps + (1 if self._matcher.ended else 0)),
+                    at_s=time.monotonic(),
+                    error=self._error,
+                )
+            )
+        return events
+
+    def _end_reason(self) -> Literal["complete", "length", "failed"] | None:
+        self._error = self._error or self._matcher.error or None
+        if self._error is not None:
+            return "failed"
+        if len(self._tokens) >= self._limit and not self._matcher.finished:
+            return "length"
+        return "complete" if self._matcher.finished else None
