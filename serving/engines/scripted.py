@@ -1,7 +1,7 @@
 """ScriptedEngine: writes what a script says, inside the same constraints as a model. For tests, and for trying wires.
 
-It needs no weights: its tokens are the 256 bytes and a few special ones. Where the script has nothing to say it walks
-the constraint by a seeded choice that tends towards the end.
+It needs no weights, and its tokens are bytes. Where the script has nothing to say it walks the constraint by a seeded
+choice that tends towards the end.
 """
 
 from __future__ import annotations
@@ -9,37 +9,29 @@ from __future__ import annotations
 import asyncio
 import codecs
 import random
-import re
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy
-from llguidance import LLTokenizer, TokenizerWrapper
 
 from grammars.branch import Branch
 from grammars.constraint import CompiledConstraint, Constraint, compile_constraint
 from grammars.errors import ContextExceeded, Overloaded
 from grammars.tokenizer import Tokenizer
 from serving.engines.base import BranchEnded, BranchEvent, BranchProgress, BranchStarted
+from serving.engines.byte_tokenizer import END_ID, ByteTokenizer
 
-SPECIAL_TOKENS = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
-FIRST_SPECIAL = 256
-SPECIAL_PATTERN = re.compile("(" + "|".join(map(re.escape, SPECIAL_TOKENS)) + ")")
-END_ID = FIRST_SPECIAL + SPECIAL_TOKENS.index("<|im_end|>")
-CLOSING = numpy.array([END_ID, *b'"]}\n'])
-"""What the walk prefers: the end, and the bytes that bring it nearer."""
+CLOSING = numpy.array([END_ID, *b"]}\n"])
+"""What the walk prefers: the end, and the bytes that bring it nearer. A quote goes before them where it may stand."""
+QUOTE = ord('"')
 PLAIN = numpy.array([*b"abcdefghijklmnopqrstuvwxyz0123456789"])
 """What it writes otherwise, where it can."""
 SHORTEST_TEXT = 8
 """The walk ends no text of its own accord before so many tokens."""
 WALK_PATIENCE = 64
 """After so many tokens the walk closes whatever it can."""
-CHAT_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
-    "<|im_start|>assistant\n"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,61 +46,6 @@ Answer = str | Failure | None
 
 Script = Callable[[str, Constraint], Answer]
 """Says, for the whole text that a branch stands on and its constraint, what the branch writes."""
-
-
-class ByteTokenizer:
-    """One token a byte, and ChatML's special tokens."""
-
-    def __init__(self) -> None:
-        self._known = LLTokenizer(TokenizerWrapper(ByteVocabulary()), eos_token=sorted(self.end_ids))
-
-    @property
-    def grammar_tokenizer(self) -> LLTokenizer:
-        return self._known
-
-    @property
-    def end_ids(self) -> frozenset[int]:
-        return frozenset({END_ID})
-
-    @property
-    def chat_template(self) -> str:
-        return CHAT_TEMPLATE
-
-    @property
-    def renders_tools(self) -> bool:
-        return False
-
-    def encode(self, text: str) -> tuple[int, ...]:
-        ids: list[int] = []
-        for piece in SPECIAL_PATTERN.split(text):
-            special = piece in SPECIAL_TOKENS
-            ids += [FIRST_SPECIAL + SPECIAL_TOKENS.index(piece)] if special else piece.encode()
-        return tuple(ids)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        pieces: list[bytes] = [
-            bytes([token]) if token < FIRST_SPECIAL else SPECIAL_TOKENS[token - FIRST_SPECIAL].encode() for token in ids
-        ]
-        return b"".join(pieces).decode(errors="replace")
-
-    def render_chat(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None) -> str:
-        assert not tools  # it renders none, and says so
-        said = "".join(f"<|im_start|>{message['role']}\n{message['content']}<|im_end|>\n" for message in messages)
-        return f"{said}<|im_start|>assistant\n"
-
-
-class ByteVocabulary:
-    """The vocabulary in the form that `TokenizerWrapper` reads."""
-
-    def __init__(self) -> None:
-        self.eos_token_id = END_ID
-        self.bos_token_id = None
-        bytes_alone = [bytes([byte]) for byte in range(FIRST_SPECIAL)]
-        self.tokens = [*bytes_alone, *(token.encode() for token in SPECIAL_TOKENS)]
-        self.special_token_ids = list(range(FIRST_SPECIAL, len(self.tokens)))
-
-    def __call__(self, text: bytes) -> list[int]:
-        return list(text)
 
 
 class ScriptedEngine:
@@ -295,7 +232,8 @@ class Writer:
 
     def _walk(self) -> int:
         bits = numpy.unpackbits(self._matcher.mask().view(numpy.uint8), bitorder="little")
-        closing, plain = CLOSING[bits[CLOSING] == 1], PLAIN[bits[PLAIN] == 1]
+        closing = numpy.array([QUOTE]) if bits[QUOTE] else CLOSING[bits[CLOSING] == 1]
+        plain = PLAIN[bits[PLAIN] == 1]
         if len(self._tokens) < SHORTEST_TEXT and len(plain):
             closing = closing[closing != END_ID]
         if len(closing) and (not len(plain) or len(self._tokens) > WALK_PATIENCE or self._random.random() < 0.5):

@@ -18,7 +18,8 @@ from grammars.constraint import Constraint
 from grammars.errors import ContextExceeded, Overloaded
 from grammars.schema import read_schema
 from serving.engines.base import BranchEnded, BranchEvent, BranchProgress, BranchStarted
-from serving.engines.scripted import END_ID, ByteTokenizer, Failure, ScriptedEngine
+from serving.engines.byte_tokenizer import END_ID, ByteTokenizer
+from serving.engines.scripted import Failure, ScriptedEngine
 
 TOKENIZER = ByteTokenizer()
 PREFIX = TOKENIZER.encode("<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n")
