@@ -72,6 +72,11 @@ class TurnRunner:
         """How many turns run now."""
         return self._live
 
+    @property
+    def has_tools(self) -> bool:
+        """Whether the server has tools of its own to offer."""
+        return bool(self._executor.tools)
+
     async def run(self, request: TurnRequest) -> AsyncGenerator[TurnEvent, None]:
         """The events of the whole turn, the last of them `TurnEnded`. Closing it frees branches and cancels calls.
 

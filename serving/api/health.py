@@ -1,0 +1,45 @@
+"""GET /health for probes, and GET /v1/models for clients that ask what is served."""
+
+from __future__ import annotations
+
+import time
+from http import HTTPStatus
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+from openai.types import Model
+
+from grammars.errors import NotFound
+from serving.engines.base import Engine
+from serving.turn import TurnRunner
+
+
+def health_router(engine: Engine, runner: TurnRunner) -> APIRouter:
+    """Whether the server can answer: 200, or 503 once the engine has died."""
+    router = APIRouter()
+
+    @router.get("/health")
+    async def health() -> JSONResponse:
+        state = "ok" if engine.healthy else "the engine cannot decode"
+        status = HTTPStatus.OK if engine.healthy else HTTPStatus.SERVICE_UNAVAILABLE
+        return JSONResponse({"status": state, "turns": runner.live_turns}, status_code=status)
+
+    return router
+
+
+def models_router(model: str) -> APIRouter:
+    """The one model that is served."""
+    router = APIRouter()
+    served = Model(id=model, object="model", created=int(time.time()), owned_by="polycall").model_dump(mode="json")
+
+    @router.get("/v1/models")
+    async def models() -> JSONResponse:
+        return JSONResponse({"object": "list", "data": [served]})
+
+    @router.get("/v1/models/{name:path}")
+    async def one_model(name: str) -> JSONResponse:
+        if name != model:
+            raise NotFound(f"the model {name!r} does not exist here; {model!r} does", place="model")
+        return JSONResponse(served)
+
+    return router

@@ -1,0 +1,87 @@
+"""POST /v1/chat/completions: OpenAI's Chat Completions, whole and streamed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+
+from fastapi import APIRouter, Request, Response
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.types import Receive, Scope, Send
+
+from grammars.errors import NotFound
+from grammars.tools import json_text
+from serving.api.errors import error_body
+from serving.api.openai_chat_answer import ChatAnswer
+from serving.api.openai_chat_request import names_one_tool, read_chat, turn_request
+from serving.api.requests import ClientGone, read_body, unless_gone
+from serving.decode.request import Decoding
+from serving.turn import TurnRunner
+from serving.turn_events import TurnEvent
+
+CLIENT_CLOSED_REQUEST = 499
+"""What the log says of an answer that nobody waited for."""
+
+
+def chat_router(runner: TurnRunner, *, model: str, decoding: Decoding, body_limit_bytes: int) -> APIRouter:
+    """The endpoint, for one model."""
+    router = APIRouter()
+
+    @router.post("/v1/chat/completions")
+    async def chat_completions(request: Request) -> Response:
+        chat = await asyncio.to_thread(read_chat, await read_body(request, body_limit_bytes))
+        if chat.model != model:
+            raise NotFound(f"the model {chat.model!r} does not exist here; {model!r} does", place="model")
+        asked = turn_request(chat, server_has_tools=runner.has_tools, decoding=decoding)
+        include_usage = bool(chat.stream_options and chat.stream_options.include_usage)
+        answer = ChatAnswer(model=model, named=names_one_tool(chat), include_usage=include_usage)
+        events = runner.run(asked)
+        try:
+            if chat.stream:
+                # Until the first event an error is an answer of its own; after it, only a part of the stream.
+                first = await unless_gone(request, anext(events))
+                return ChatStream(first, events, answer)
+            completion = answer.whole(await unless_gone(request, collected(events)))
+        except ClientGone:
+            await events.aclose()
+            return Response(status_code=CLIENT_CLOSED_REQUEST)
+        return Response(completion.model_dump_json(exclude_unset=True), media_type="application/json")
+
+    return router
+
+
+async def collected(events: AsyncGenerator[TurnEvent, None]) -> list[TurnEvent]:
+    """All events of a turn."""
+    async with aclosing(events):
+        return [event async for event in events]
+
+
+class ChatStream(EventSourceResponse):
+    """The turn as server-sent events. When the client leaves, or the stream ends in any way, the turn is closed."""
+
+    def __init__(self, first: TurnEvent, events: AsyncGenerator[TurnEvent, None], answer: ChatAnswer) -> None:
+        super().__init__(written(first, events, answer))
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._events.aclose()
+
+
+async def written(
+    first: TurnEvent, events: AsyncGenerator[TurnEvent, None], answer: ChatAnswer
+) -> AsyncIterator[ServerSentEvent]:
+    """The chunks of the turn, then `[DONE]`; or the error that broke it off, and nothing after it."""
+    try:
+        for chunk in answer.chunks(first):
+            yield ServerSentEvent(chunk.model_dump_json(exclude_unset=True))
+        async for event in events:
+            for chunk in answer.chunks(event):
+                yield ServerSentEvent(chunk.model_dump_json(exclude_unset=True))
+    except Exception as error:
+        yield ServerSentEvent(json_text(error_body(error)))
+    else:
+        yield ServerSentEvent("[DONE]")
