@@ -24,7 +24,11 @@ MAX_LENGTH = 100_000
 MAX_ITEMS = 1_000
 MAX_INTEGER = 2**53
 MAX_CHOICES = 256
-"""Bounds above these are only checked: the grammar's cost grows with them, and integers beyond 2**53 it would round."""
+MAX_STATES = 5_000
+"""Bounds above these are only checked: the grammar's cost grows with them, and integers beyond 2**53 it would round.
+
+`MAX_STATES` bounds the least common multiple of all `multipleOf` in a schema: the library keeps one state a remainder,
+multiplied out for those that may stand in one place, and none of its own limits counts them."""
 
 EXACT_FORMATS = frozenset({"uuid", "ipv4"})
 CLOSE_FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv6", "uri"})
@@ -74,7 +78,7 @@ class Lowering:
     _checked: set[tuple[str, str]] = field(default_factory=set)
     _names: dict[tuple[str, bool], str] = field(default_factory=dict)
     _waiting: list[tuple[str, bool]] = field(default_factory=list)
-    _multiple: int = 1
+    _states: int = 1
 
     def run(self) -> Lowered:
         """The whole document, its root standing alone in its place."""
@@ -131,6 +135,8 @@ class Lowering:
         schema = self.document.subschemas[pointer]
         if isinstance(schema, bool):
             return schema
+        if schema.get("not", False) in (True, {}):
+            return False
         for keyword in NOT_IN_GRAMMAR & schema.keys():
             if keyword != "uniqueItems" or schema[keyword]:
                 self._check(pointer, keyword)
@@ -146,7 +152,7 @@ class Lowering:
         base: dict[str, Any] = {}
         if "type" in schema:
             base["type"] = schema["type"]
-        self._numbers(pointer, schema, base)
+        self._numbers(pointer, schema, base, alone and not parts)
         self._strings(pointer, schema, base)
         self._arrays(pointer, schema, base, place, alone)
         self._objects(pointer, schema, base, place, alone and not chooses)
@@ -215,7 +221,7 @@ class Lowering:
             return {"type": sorted({_type_of(value) for value in values})}
         return {"enum": [_normal(value) for value in values]}
 
-    def _numbers(self, pointer: str, schema: dict[str, Any], base: dict[str, Any]) -> None:
+    def _numbers(self, pointer: str, schema: dict[str, Any], base: dict[str, Any], alone: bool) -> None:
         for keyword in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
             if keyword in schema:
                 if abs(schema[keyword]) <= MAX_INTEGER:
@@ -223,12 +229,13 @@ class Lowering:
                 else:
                     self._check(pointer, keyword)
         if "multipleOf" in schema:
-            exact = Decimal(repr(schema["multipleOf"])).normalize()
-            scaled = int(exact.scaleb(6)) if exact == exact.quantize(Decimal("1e-6")) else 0
-            multiple = math.lcm(self._multiple, scaled) if scaled else 0
-            if 0 < multiple < 2**31:
-                self._multiple = multiple
-                base["multipleOf"] = _normal(schema["multipleOf"])
+            multiple = _normal(schema["multipleOf"])
+            digits = int("".join(map(str, Decimal(repr(multiple)).normalize().as_tuple().digits)))
+            states = math.lcm(self._states, digits)
+            bounded = states <= MAX_STATES and 1e-6 < multiple <= MAX_STATES
+            if alone and bounded and compiles({"type": "number", "multipleOf": multiple}):
+                self._states = states
+                base["multipleOf"] = multiple
             else:
                 self._check(pointer, "multipleOf")
 

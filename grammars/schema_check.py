@@ -41,21 +41,26 @@ OLDER = {
 """Keywords of older drafts that draft 2020-12 would pass over in silence although their author meant a constraint."""
 
 METASCHEMA = re.compile(r"https?://json-schema\.org/[A-Za-z0-9/_-]*schema#?")
-PATTERN_OPTIONS = jsonschema_rs.FancyRegexOptions(backtrack_limit=100_000, size_limit=1 << 20, dfa_size_limit=1 << 20)
-"""A pattern that backtracks further fails the value it is tried on; it never hangs."""
+PATTERN_OPTIONS = jsonschema_rs.FancyRegexOptions(backtrack_limit=100_000, size_limit=4 << 20, dfa_size_limit=4 << 20)
+"""A pattern that backtracks further fails the value it is tried on, a larger one is refused; neither hangs."""
 
 JsonSchema = bool | dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SchemaLimits:
-    """What one schema may cost. `depth` counts nested JSON containers, `size_bytes` the schema as JSON text."""
+    """What one schema may cost. `depth` counts nested JSON containers, `size_bytes` the schema as JSON text.
+
+    `in_place_depth` is how long a chain of schemas may look at one value, `reference_depth` how deep subschemas may lie when
+    references are followed: both libraries recurse on their stack, which ends the process where it ends.
+    """
 
     depth: int = 64
     size_bytes: int = 64 * 1024
     subschemas: int = 2_000
     patterns: int = 100
     reference_depth: int = 128
+    in_place_depth: int = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +141,8 @@ def read_document(source: JsonSchema, limits: SchemaLimits) -> Document:
     subschemas = dict(_walk(source, limits))
     _check_keywords(subschemas, limits)
     document = Document(root=source, subschemas=subschemas, targets=_resolve(source, subschemas))
-    _check_loops(document)
+    _check_loops(document, limits)
+    _check_reference_depth(document, limits)
     return document
 
 
@@ -283,22 +289,48 @@ def in_place(document: Document, pointer: str) -> Iterator[tuple[str, str]]:
             yield keyword, target
 
 
-def _check_loops(document: Document) -> None:
-    """Refuse references that come back to themselves without having gone one step into the value."""
-    done: set[str] = set()
+def _check_loops(document: Document, limits: SchemaLimits) -> None:
+    """Refuse references that come back to themselves without having gone one step into the value, and endless chains."""
+    height: dict[str, int] = {}
     for start in document.subschemas:
-        if start in done:
+        if start in height:
             continue
-        path: dict[str, Iterator[tuple[str, str]]] = {start: in_place(document, start)}
+        path: dict[str, list[tuple[str, str]]] = {start: list(in_place(document, start))}
         while path:
             pointer, waiting = next(reversed(path.items()))
-            following = next(waiting, None)
-            if following is None:
-                done.add(pointer)
+            if not waiting:
+                below = [height[place] for _, place in in_place(document, pointer)]
+                height[pointer] = 1 + max(below, default=0)
+                if height[pointer] > limits.in_place_depth:
+                    reason = f"more than {limits.in_place_depth} schemas in a chain look at one value"
+                    raise SchemaRefused(reason, pointer=pointer, keyword=_first_in_place(document, pointer))
                 del path[pointer]
                 continue
-            keyword, place = following
+            keyword, place = waiting.pop()
             if place in path:
                 raise SchemaRefused("the reference loops without end", pointer=pointer, keyword=keyword)
-            if place not in done:
-                path[place] = in_place(document, place)
+            if place not in height:
+                path[place] = list(in_place(document, place))
+
+
+def _first_in_place(document: Document, pointer: str) -> str:
+    return next(keyword for keyword, _ in in_place(document, pointer))
+
+
+def _check_reference_depth(document: Document, limits: SchemaLimits) -> None:
+    """Refuse subschemas that lie deep once references are followed, each once, in the order of the document."""
+    seen = {""}
+    waiting = [("", 1)]
+    while waiting:
+        pointer, depth = waiting.pop()
+        if depth > limits.reference_depth:
+            keyword = "$ref" if step(pointer, "$ref") in document.targets else "$defs"
+            reason = f"references lead more than {limits.reference_depth} subschemas deep"
+            raise SchemaRefused(reason, pointer=pointer, keyword=keyword)
+        schema = document.subschemas[pointer]
+        below = [place for keyword, place, _ in children(pointer, schema) if keyword not in ("$defs", "definitions")]
+        below += [document.targets.get(step(pointer, keyword), "true") for keyword in ("$ref", "$dynamicRef")]
+        for place in reversed(below):
+            if place in document.subschemas and place not in seen:
+                seen.add(place)
+                waiting.append((place, depth + 1))
