@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.serving.api.api_server import Serve, serving
+from tests.serving.api.api_server import Serve, Server, serving
 
 
 @pytest.fixture(scope="module")
-def serve_shared() -> Iterator[Serve]:
-    """`serve` for a whole module of tests, where the server need not be fresh."""
-    yield from serving()
+def hello_server() -> Iterator[Server]:
+    """A server that says "Hello." to everything, for tests that leave no traces in it."""
+    for serve in serving():
+        yield serve()
 
 
 @pytest.fixture

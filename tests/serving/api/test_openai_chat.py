@@ -218,9 +218,9 @@ def test_c2_a_named_tool_is_called_exactly_once(serve: Serve) -> None:
 
 @pytest.mark.parametrize("choice", ["auto", "none", "required", {"type": "function", "function": {"name": "weather"}}])
 @pytest.mark.parametrize("tools", [None, []])
-def test_c2_a_choice_without_tools_is_refused(serve_shared: Serve, choice: Any, tools: Any) -> None:
+def test_c2_a_choice_without_tools_is_refused(hello_server: Server, choice: Any, tools: Any) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
-        ask(serve_shared(), tool_choice=choice, **({} if tools is None else {"tools": tools}))
+        ask(hello_server, tool_choice=choice, **({} if tools is None else {"tools": tools}))
     assert caught.value.param == "tool_choice"
 
 
@@ -322,10 +322,10 @@ def test_c5_results_in_any_order_are_accepted(serve: Serve) -> None:
     ],
 )
 def test_c5_missing_unknown_and_repeated_results_are_refused(
-    serve_shared: Serve, messages: list[Any], says: str, place: str
+    hello_server: Server, messages: list[Any], says: str, place: str
 ) -> None:
     with pytest.raises(openai.BadRequestError, match=says) as caught:
-        ask(serve_shared(), messages=messages, tools=TOOLS)
+        ask(hello_server, messages=messages, tools=TOOLS)
     assert caught.value.param == place
 
 

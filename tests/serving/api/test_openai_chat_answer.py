@@ -1,0 +1,134 @@
+"""The answer, whole and streamed, is written from the same events: whatever they are, both forms say the same."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from openai.lib.streaming.chat import ChatCompletionStreamState
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+
+from grammars.tools import CallError, ToolCall, ToolResult
+from serving.api.openai_chat_answer import ChatAnswer
+from serving.decode.events import CallFailed, CallWritten, Figures, RoundEnded, StreamSpan, TextWritten
+from serving.execute.execute import CallFinished, CallStarted
+from serving.round_ledger import RoundLedger
+from serving.turn_events import CallHandedBack, TurnEnded, TurnEvent, TurnFigures
+
+NAMES = st.sampled_from(["weather", "search", "server_side"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+ARGUMENTS = st.dictionaries(st.text(max_size=8), VALUES, max_size=4)
+PIECES = st.lists(st.text(), max_size=5)
+ERRORS = st.builds(CallError, kind=st.sampled_from(["truncated", "tool_error"]), message=st.text())
+SECONDS = st.floats(0, 1e6)
+SPANS = st.builds(
+    StreamSpan, label=NAMES, start_s=SECONDS, end_s=SECONDS, steps=st.integers(0, 99), forced_tokens=st.integers(0, 99)
+)
+FIGURES = st.builds(
+    Figures,
+    decoding=st.sampled_from(["parallel", "sequential"]),
+    steps=st.integers(0, 999),
+    prompt_tokens=st.integers(0, 999),
+    completion_tokens=st.integers(0, 999),
+    spans=st.lists(SPANS, max_size=3).map(tuple),
+)
+
+
+@st.composite
+def turns(draw: st.DrawFn) -> list[TurnEvent]:
+    """A turn: its last round as decoded, in any order and with gaps, and everything that a turn tells beside it."""
+    order = draw(st.permutations(range(draw(st.integers(0, 6)))))
+    events: list[TurnEvent] = [TextWritten(text=piece) for piece in draw(PIECES)]
+    finished = []
+    ledger = RoundLedger(runs=lambda name: name == "server_side", start=lambda _call: None, answered=())
+    for index in order:
+        fate = draw(st.sampled_from(["written", "written", "written", "failed", "dropped"]))
+        event: TurnEvent
+        if fate == "written":
+            call = ToolCall(id=f"call_{index}", name=draw(NAMES), arguments=draw(ARGUMENTS))
+            event = CallWritten(index=index, call=call)
+            if call.name == "server_side":
+                result = ToolResult(call_id=call.id, value=draw(VALUES), error=draw(st.none() | ERRORS))
+                finished.append(CallFinished(call=call, result=result, start_s=1.0, end_s=draw(SECONDS)))
+        elif fate == "failed":
+            event = CallFailed(index=index, tool=draw(NAMES), error=draw(ERRORS))
+        else:
+            continue
+        events += [event, *ledger.take(event)]
+    for done in finished:
+        events += [CallStarted(call=done.call, at_s=done.start_s), done]
+    reason = draw(st.sampled_from(["calls", "text", "length"]))
+    ended = RoundEnded(reason=reason, figures=draw(FIGURES))
+    events += [ended, *ledger.take(ended)]
+    figures = TurnFigures(rounds=(ended.figures,), total_s=draw(SECONDS))
+    failures = tuple(ledger.failures)
+    return [*events, TurnEnded(reason=reason, figures=figures, server_calls=tuple(finished), failures=failures)]
+
+
+def both(events: list[TurnEvent], **options: Any) -> tuple[ChatCompletion, list[ChatCompletionChunk]]:
+    """The two forms, having gone over the wire."""
+    answer = ChatAnswer(model="m", **{"named": False, "include_usage": True, **options})
+    chunks = [
+        ChatCompletionChunk.model_validate_json(chunk.model_dump_json(exclude_unset=True))
+        for event in events
+        for chunk in answer.chunks(event)
+    ]
+    return ChatCompletion.model_validate_json(answer.whole(events).model_dump_json(exclude_unset=True)), chunks
+
+
+def facts(calls: Any) -> list[tuple[str, str, str, str]]:
+    return [(call.id, call.type, call.function.name, call.function.arguments) for call in calls or []]
+
+
+@given(turns(), st.booleans())
+def test_the_stream_concatenated_by_the_real_client_equals_the_whole_answer(
+    events: list[TurnEvent], named: bool
+) -> None:
+    whole, chunks = both(events, named=named)
+    state = ChatCompletionStreamState()
+    for chunk in chunks:
+        list(state.handle_chunk(chunk))
+    streamed = state.current_completion_snapshot
+    message, other = whole.choices[0].message, streamed.choices[0].message
+    assert message.content == other.content
+    assert facts(message.tool_calls) == facts(other.tool_calls)
+    assert whole.choices[0].finish_reason == streamed.choices[0].finish_reason
+    assert whole.usage == chunks[-1].usage
+    assert whole.model_extra["polycall"] == chunks[-2].model_extra["polycall"]
+    assert (whole.id, whole.created, whole.model) == (chunks[0].id, chunks[0].created, chunks[0].model)
+
+
+@given(turns())
+def test_every_handed_back_call_is_streamed_once_whole_and_in_order(events: list[TurnEvent]) -> None:
+    _, chunks = both(events)
+    parts = [part for chunk in chunks for choice in chunk.choices for part in choice.delta.tool_calls or []]
+    calls = [event.call for event in events if isinstance(event, CallHandedBack)]
+    assert [part.index for part in parts] == [index for index in range(len(calls)) for _ in (1, 2)]
+    assert [part.id for part in parts if part.id] == [call.id for call in calls]
+    assert [json.loads(part.function.arguments) for part in parts if part.id is None and part.function] == [
+        call.arguments for call in calls
+    ]
+
+
+@given(turns())
+def test_the_calls_of_the_client_are_handed_back_in_planned_order_and_none_is_lost(events: list[TurnEvent]) -> None:
+    written = [event for event in events if isinstance(event, CallWritten) and event.call.name != "server_side"]
+    in_order = [event.call for event in sorted(written, key=lambda event: event.index)]
+    backs = [event for event in events if isinstance(event, CallHandedBack)]
+    assert [event.call for event in backs] == in_order
+    assert [event.position for event in backs] == list(range(len(backs)))
+
+
+@given(turns(), st.booleans())
+def test_one_finish_comes_last_before_usage(events: list[TurnEvent], include_usage: bool) -> None:
+    _, chunks = both(events, include_usage=include_usage)
+    finish = [index for index, chunk in enumerate(chunks) if chunk.choices and chunk.choices[0].finish_reason]
+    assert finish == [len(chunks) - (2 if include_usage else 1)]
+    roles = [chunk.choices[0].delta.role for chunk in chunks if chunk.choices]
+    assert roles == ["assistant"] + [None] * (len(roles) - 1)
