@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -83,6 +84,20 @@ class Registry:
             return function
 
         return register
+
+
+def registry_named(name: str) -> Registry:
+    """The registry at `module:attribute`, importing the module. Raises `ConfigurationError` if there is none."""
+    module_name, _, attribute = name.partition(":")
+    try:
+        registry = getattr(importlib.import_module(module_name), attribute)
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"the tools {name!r} cannot be imported: {error}") from error
+    except AttributeError as error:
+        raise ConfigurationError(f"the tools {name!r} do not exist: {error}") from error
+    if not isinstance(registry, Registry):
+        raise ConfigurationError(f"{name!r} is no Registry but {type(registry).__name__}")
+    return registry
 
 
 class UntitledJsonSchema(GenerateJsonSchema):

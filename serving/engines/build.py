@@ -1,0 +1,27 @@
+"""From settings to an engine. Each engine's library is imported only where that engine is chosen."""
+
+from __future__ import annotations
+
+from serving.config import Settings
+from serving.engines.base import Engine
+from serving.engines.scripted import ScriptedEngine
+from serving.models.catalogue import resolve_model
+
+
+def build_engine(settings: Settings) -> Engine:
+    """The engine that the settings choose, ready to decode. Fetches, converts and loads the model: may take long."""
+    match settings.engine:
+        case "scripted":
+            return ScriptedEngine(model=settings.served_name)
+        case "transformers":
+            from serving.engines.transformers.engine import TransformersEngine
+            from serving.engines.transformers.worker import WorkerLimits
+
+            assert settings.model is not None  # load_settings saw to it
+            return TransformersEngine.load(
+                resolve_model(settings.model),
+                name=settings.served_name,
+                device=settings.device,
+                dtype=settings.dtype,
+                limits=WorkerLimits(streams=settings.max_streams, rows_mib=settings.rows_mib),
+            )
