@@ -25,7 +25,9 @@ MAX_ITEMS = 1_000
 MAX_INTEGER = 2**53
 MAX_CHOICES = 256
 MAX_STATES = 5_000
-"""Bounds above these are only checked: the grammar's cost grows with them, and integers beyond 2**53 it would round.
+MAX_WRITTEN = 16
+"""Bounds above these are only checked: the grammar's cost grows with them, and integers beyond 2**53 it would round,
+as it would fractions written with more than `MAX_WRITTEN` characters.
 
 `MAX_STATES` bounds the least common multiple of all `multipleOf` in a schema: the library keeps one state a remainder,
 multiplied out for those that may stand in one place, and none of its own limits counts them."""
@@ -80,9 +82,9 @@ class Lowering:
     _waiting: list[tuple[str, bool]] = field(default_factory=list)
     _states: int = 1
 
-    def run(self) -> Lowered:
-        """The whole document, its root standing alone in its place."""
-        schema = self._lower("", alone=True)
+    def run(self, start: str = "") -> Lowered:
+        """The whole document, or the part that begins at `start`, which stands alone in its place."""
+        schema = self._lower(start, alone=True)
         definitions: dict[str, JsonSchema] = {}
         while self._waiting:
             pointer, alone = self._waiting.pop(0)
@@ -224,7 +226,7 @@ class Lowering:
     def _numbers(self, pointer: str, schema: dict[str, Any], base: dict[str, Any], alone: bool) -> None:
         for keyword in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
             if keyword in schema:
-                if abs(schema[keyword]) <= MAX_INTEGER:
+                if _is_exact(schema[keyword]):
                     base[keyword] = _normal(schema[keyword])
                 else:
                     self._check(pointer, keyword)
@@ -472,12 +474,12 @@ def _types_disjoint(options: list[JsonSchema]) -> bool:
 
 
 def _is_exact(value: Any) -> bool:
-    """Whether the grammar library keeps the value as it is: it reads every number as a double."""
+    """Whether the grammar library keeps the value as it is: it reads numbers as doubles and rounds long ones."""
     if isinstance(value, dict | list):
         return all(map(_is_exact, value.values() if isinstance(value, dict) else value))
     if isinstance(value, bool) or not isinstance(value, int | float):
         return True
-    return abs(value) <= MAX_INTEGER and (value == 0 or abs(value) >= 1e-9)
+    return abs(value) <= MAX_INTEGER and (value == int(value) or len(format(Decimal(repr(value)), "f")) <= MAX_WRITTEN)
 
 
 def _normal(value: Any) -> Any:

@@ -18,9 +18,10 @@ from typing import Any, Literal
 import jsonschema_rs
 
 from grammars.canonical import canonical_text
-from grammars.compiling import compile_error, grammar_of
+from grammars.compiling import compile_error, grammar_of, is_unsatisfiable, writable
 from grammars.errors import SchemaRefused
 from grammars.lowering import Lowering
+from grammars.refusing import refusal
 from grammars.schema_check import (
     LISTED,
     NAMED,
@@ -33,6 +34,7 @@ from grammars.schema_check import (
     validator_of,
     words,
 )
+from grammars.schema_cost import Cost
 
 CACHE_SIZE = 1024
 """How many schemas are kept; the least recently used goes first."""
@@ -65,15 +67,15 @@ class Schema:
     root: Root
     _lowered: JsonSchema = field(repr=False)
     _validator: jsonschema_rs.Draft202012Validator = field(repr=False, compare=False)
+    _cost: Cost = field(repr=False, compare=False)
 
     def problems(self, value: Any) -> list[Problem]:
         """What is wrong with a finished value, judged by the whole schema as it was sent; empty if nothing is."""
         if self.root == "object" and not isinstance(value, Mapping):
             return [Problem(pointer="", keyword="type", message="the value is not an object")]
-        try:
-            return [_problem(error) for error in self._validator.iter_errors(value)]
-        except ValueError as error:
-            return [Problem(pointer="", keyword="type", message=f"the value cannot be checked: {error}")]
+        if excess := self._cost.excess(value):
+            return [Problem(pointer="", keyword="type", message=excess)]
+        return [_problem(error) for error in self._validator.iter_errors(value)]
 
     def text(self, value: Any) -> str:
         """The canonical text of a valid value: the one way of writing it that the grammar allows."""
@@ -102,14 +104,13 @@ def _read(text: str, limits: SchemaLimits, root: Root) -> Schema:
         raise SchemaRefused(str(error).splitlines()[0], pointer="", keyword="$ref") from error
     for joined in (True, False):
         lowered = Lowering(document, joined).run()
-        schema = _as_object(lowered.schema) if root == "object" else lowered.schema
-        schema, escapes = _escapes(schema)
+        schema, escapes = writable(_as_object(lowered.schema) if root == "object" else lowered.schema)
         grammar = grammar_of(schema, escapes)
         failure = compile_error(grammar)
-        if not failure or "Unsatisfiable" in failure:
+        if not failure or is_unsatisfiable(failure):
             break
     if failure:
-        raise _refusal(document, schema, failure)
+        raise refusal(document, failure)
     return Schema(
         source=json.loads(text),
         grammar=grammar,
@@ -117,6 +118,7 @@ def _read(text: str, limits: SchemaLimits, root: Root) -> Schema:
         root=root,
         _lowered=schema,
         _validator=validator,
+        _cost=Cost(document),
     )
 
 
@@ -156,11 +158,3 @@ def _keyword(path: list[str]) -> str:
             break
         index += 2 if keyword in LISTED | NAMED else 1
     return keyword
-
-
-def _escapes(schema: JsonSchema) -> tuple[JsonSchema, str]:
-    return schema, 'nrbtf\\"u'
-
-
-def _refusal(document: Document, schema: JsonSchema, error: str) -> SchemaRefused:
-    return SchemaRefused(error.splitlines()[0], pointer="", keyword="type")

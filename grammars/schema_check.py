@@ -1,7 +1,7 @@
 """Whether a JSON Schema is well-formed, within limits, and complete in itself; and where its subschemas are.
 
-The dialect is draft 2020-12, with `nullable` from OpenAPI 3.0. `read_document` refuses what is malformed: nothing behind
-it needs to look at a keyword's type again. A document is data; what its keywords mean is for `grammars.lowering`.
+The dialect is draft 2020-12, with `nullable` from OpenAPI 3.0. `read_document` refuses what is malformed, so that
+nothing behind it looks at a keyword's type again. What the keywords mean is for `grammars.lowering`.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ JsonSchema = bool | dict[str, Any]
 class SchemaLimits:
     """What one schema may cost. `depth` counts nested JSON containers, `size_bytes` the schema as JSON text.
 
-    `in_place_depth` is how long a chain of schemas may look at one value, `reference_depth` how deep subschemas may lie when
-    references are followed: both libraries recurse on their stack, which ends the process where it ends.
+    `in_place_depth` is how long a chain of schemas may look at one value, `reference_depth` how deep subschemas may lie
+    when references are followed: both libraries recurse on their stack, which ends the process where it ends.
     """
 
     depth: int = 64
@@ -290,7 +290,7 @@ def in_place(document: Document, pointer: str) -> Iterator[tuple[str, str]]:
 
 
 def _check_loops(document: Document, limits: SchemaLimits) -> None:
-    """Refuse references that come back to themselves without having gone one step into the value, and endless chains."""
+    """Refuse references that come back to themselves without a step into the value, and chains that are too long."""
     height: dict[str, int] = {}
     for start in document.subschemas:
         if start in height:
