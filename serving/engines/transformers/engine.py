@@ -67,6 +67,11 @@ class TransformersEngine:
         return self._worker.live_streams
 
     @property
+    def steps(self) -> int:
+        """How many forward passes were made since the engine was loaded."""
+        return self._worker.steps
+
+    @property
     def rows_bytes(self) -> int:
         """The memory of all keys and values that are held, remembered prefixes included."""
         return self._worker.pool.bytes

@@ -51,9 +51,16 @@ class HeldPrefix:
         if tokens:
             self.departed[branch] = tokens
         while len(self.departed) > 1 and sum(map(len, self.departed.values())) > DEPARTED_TOKENS:
-            oldest = next(iter(self.departed))
-            self.row.release(self.row.slots_of(oldest))
-            del self.departed[oldest]
+            self._forget(next(iter(self.departed)))
+
+    def forget_departed(self) -> None:
+        """A new turn begins on the row: give it the slots of all that left."""
+        for branch in list(self.departed):
+            self._forget(branch)
+
+    def _forget(self, branch: int) -> None:
+        self.row.release(self.row.slots_of(branch))
+        del self.departed[branch]
 
     def common(self, prefix: Sequence[int]) -> tuple[int, int | None]:
         """How many of the first tokens of `prefix` are already read here, and the departed branch they run through."""
@@ -113,6 +120,8 @@ class RowPool:
         """
         held = self._find(prefix) or self._grow(prefix)
         if held is not None:
+            if held.users == 0:
+                held.forget_departed()
             held.users += 1
             held.used_at = next(clock)
         return held

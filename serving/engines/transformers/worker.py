@@ -47,7 +47,7 @@ class Worker:
         self.pool = RowPool(model.shape, limits.rows_mib * 2**20)
         self._waiting: deque[Job] = deque()
         self._live: list[Job] = []
-        self._turn = 0
+        self.steps = 0
         self._closing = False
         self._wake = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="polycall-decode", daemon=True)
@@ -167,6 +167,7 @@ class Worker:
                         wanting.append((job, stream))
         if not spans:
             return
+        self.steps += 1
         logits = self._model.read(spans)
         for reader, count in reading:
             if isinstance(reader, Stream):
@@ -196,8 +197,7 @@ class Worker:
     def _rows(self) -> list[HeldPrefix]:
         """The rows that somebody stands on, beginning with another one at each step."""
         rows = [held for held in self.pool.held if held.users]
-        self._turn += 1
-        first = self._turn % len(rows) if rows else 0
+        first = self.steps % len(rows) if rows else 0
         return rows[first:] + rows[:first]
 
 
