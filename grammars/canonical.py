@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -25,8 +25,11 @@ class _Writer:
     def text(self, value: Any, schemas: list[JsonSchema]) -> str:
         if isinstance(value, dict):
             here = list(self._in_place(value, schemas))
+            listed = _listed(value, here)
             members = [
-                f"{string_text(name)}: {self.text(value[name], _member(name, here))}" for name in _order(value, here)
+                f"{_name_text(name, listed)}: {self.text(value[name], _member(name, here))}"
+                for name in dict.fromkeys([*listed, *value])
+                if name in value
             ]
             return "{" + ", ".join(members) + "}"
         if isinstance(value, list | tuple):
@@ -57,8 +60,8 @@ class _Writer:
         return validator_of(whole).is_valid(value)
 
 
-def _order(value: dict[str, Any], schemas: list[dict[str, Any]]) -> list[str]:
-    """Listed names first, as they are listed; then required ones; then the rest as the value has them."""
+def _listed(value: dict[str, Any], schemas: list[dict[str, Any]]) -> dict[str, None]:
+    """The names that the schemas mention, in the grammar's order: as they are listed, then the other required ones."""
     order: dict[str, None] = {}
     for schema in schemas:
         order.update(dict.fromkeys(schema.get("properties", {})))
@@ -67,8 +70,12 @@ def _order(value: dict[str, Any], schemas: list[dict[str, Any]]) -> list[str]:
                 order.update(dict.fromkeys(constant))
     for schema in schemas:
         order.update(dict.fromkeys(schema.get("required", [])))
-    order.update(dict.fromkeys(value))
-    return [name for name in order if name in value]
+    return order
+
+
+def _name_text(name: str, listed: Container[str]) -> str:
+    """The grammar has listed names as `json.dumps` writes them, DEL as it is; any other is a string like the rest."""
+    return json.dumps(name, ensure_ascii=False) if name in listed else string_text(name)
 
 
 def _member(name: str, schemas: list[dict[str, Any]]) -> list[JsonSchema]:
