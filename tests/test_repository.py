@@ -1,0 +1,170 @@
+"""The repository keeps what its documents promise: verbs that run, options that exist, dependencies declared."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shlex
+import shutil
+import stat
+import subprocess
+import sys
+import tomllib
+from functools import cache
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+VERBS = ("setup", "serve", "demo", "test", "check", "bench", "eval")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
+PACKAGES = ("grammars", "serving", "finetune")
+COMES_WITH = {"pydantic-core": "pydantic", "starlette": "fastapi"}
+"""Libraries that are part of another, which alone is declared."""
+BEHIND_TRANSFORMERS = {"accelerate", "gguf"}
+"""What transformers imports, and only for GGUF files."""
+COMMAND = re.compile(r"^(?:\$ )?((?:scripts/\w+|polycall)(?: .*)?)$", re.MULTILINE)
+
+
+def commands_of(document: str) -> list[str]:
+    """Every command line of polycall's in the fenced blocks of a document, in order."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    blocks = re.findall(r"```\w*\n(.*?)```", text, re.DOTALL)
+    return [command for block in blocks for command in COMMAND.findall(block.replace("\\\n", " "))]
+
+
+@cache
+def help_text(program: str, subcommand: str | None) -> str:
+    """What a command says of its options."""
+    name = program.removeprefix("scripts/")
+    if program == "polycall" or name == "serve":
+        start = [sys.executable, "-m", "serving.cli"]
+    else:
+        start = [sys.executable, str(ROOT / "scripts" / f"{name}.py")]
+    command = [*start, *([subcommand] if subcommand else []), "--help"]
+    wide = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
+    return subprocess.run(command, env=wide, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("path", [*(f"scripts/{verb}" for verb in VERBS), ".ci/run"])
+def test_verb_is_an_executable_bash_script_without_syntax_errors(path: str) -> None:
+    assert stat.S_IMODE((ROOT / path).stat().st_mode) & 0o111 == 0o111
+    assert (ROOT / path).read_text(encoding="utf-8").startswith("#!/usr/bin/env bash\n")
+    subprocess.run(["bash", "-n", str(ROOT / path)], check=True)
+
+
+@pytest.mark.parametrize("command", sorted({command for document in DOCUMENTS for command in commands_of(document)}))
+def test_documented_command_exists_with_all_its_options(command: str) -> None:
+    words = shlex.split(command, comments=True)
+    program = words[0]
+    if program.startswith("scripts/"):
+        assert program.removeprefix("scripts/") in VERBS
+    if program in ("scripts/setup", "scripts/check", "scripts/test"):
+        return
+    subcommand = "serve" if program == "scripts/serve" else next(iter(words[1:2]), None)
+    text = help_text(program, None if subcommand is None or subcommand.startswith("-") else subcommand)
+    for word in words:
+        if word.startswith("--"):
+            assert re.search(rf"{re.escape(word.partition('=')[0])}\b", text), f"{word} is no option of {command!r}"
+
+
+def test_readme_opens_with_demo_and_test() -> None:
+    assert [command.split()[0] for command in commands_of("README.md")[:2]] == ["scripts/demo", "scripts/test"]
+
+
+def test_console_script_answers() -> None:
+    program = shutil.which("polycall", path=str(Path(sys.executable).parent))
+    assert program is not None
+    answer = subprocess.run([program, "--help"], capture_output=True, text=True, check=True)
+    assert "serve" in answer.stdout
+
+
+def test_declared_dependencies_are_just_the_imported_libraries() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {normal(re.split(r"[\[<>=!~]", line)[0]) for line in project["dependencies"]}
+    distributions = packages_distributions()
+    imported = {
+        normal(distributions.get(library, [library])[0])
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        for library in imported_libraries(path)
+    }
+    assert {COMES_WITH.get(name, name) for name in imported} - {"bfcl-eval"} == declared - BEHIND_TRANSFORMERS
+
+
+def imported_libraries(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.partition(".")[0])
+    return names - sys.stdlib_module_names - {"__future__", *PACKAGES}
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """What `scripts/setup` reads, in a folder without an environment."""
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(ROOT / "scripts" / "setup", tmp_path / "scripts")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def run_setup(clone: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["/bin/bash", str(clone / "scripts" / "setup")],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def write_program(path: Path, body: str) -> None:
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+
+
+def test_setup_with_python_that_lacks_venv_says_which_package_has_it(clone: Path) -> None:
+    python = clone / "python"
+    write_program(python, f'case "$*" in *ensurepip*) exit 1 ;; esac\nexec {sys.executable} "$@"')
+    answer = run_setup(clone, PYTHON=str(python))
+    assert answer.returncode == 1
+    assert "apt install python3-venv" in answer.stderr
+    assert not (clone / ".venv").exists()
+
+
+def test_setup_without_a_new_enough_python_says_so(clone: Path) -> None:
+    programs = clone / "programs"
+    programs.mkdir()
+    write_program(programs / "python3", "exit 1")
+    (programs / "dirname").symlink_to(str(shutil.which("dirname")))
+    answer = run_setup(clone, PATH=str(programs), PYTHON="")
+    assert answer.returncode == 1
+    assert "Python 3.11 or newer" in answer.stderr
+
+
+def test_setup_that_is_up_to_date_does_nothing(clone: Path) -> None:
+    (clone / ".venv" / "bin").mkdir(parents=True)
+    write_program(clone / ".venv" / "bin" / "python", "echo called >&2; exit 1")
+    first = run_setup(clone, PYTHON=sys.executable)
+    assert (first.returncode, "called" in first.stderr) == (1, True)
+    stamp = subprocess.run(
+        f"cat pyproject.toml scripts/setup | {sys.executable} -c "
+        "'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())'",
+        shell=True,
+        cwd=clone,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    (clone / ".venv" / "polycall.stamp").write_text(stamp)
+    second = run_setup(clone, PYTHON=sys.executable)
+    assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
