@@ -66,8 +66,9 @@ def text_rule(name: str, *, without: Sequence[str]) -> str:
 
 
 def quoted(text: str) -> str:
-    """`text` as a literal of the grammar language. Empty text is an empty group, which Lark has no string for."""
-    return json.dumps(text, ensure_ascii=False) if text else '""'
+    """`text` as a literal of the grammar language."""
+    # DEL, which JSON leaves as it is, the grammar language takes only as an escape.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def regex_escaped(text: str) -> str:

@@ -44,6 +44,10 @@ ACCEPTED: dict[str, Any] = {
     "more items than fit a word": a({"minItems": 10**30, "maxItems": 10**31}),
     "many members": {"type": "object", "minProperties": 10**9, "maxProperties": 10**9},
     "items in items": a({"minItems": 1000, "items": {"minItems": 1000, "items": {"maxItems": 1000, "type": "array"}}}),
+    "lists as long as may be": {
+        "type": "object",
+        "properties": {f"p{i}": {"type": "array", "maxItems": 1000, "items": {"enum": [i]}} for i in range(700)},
+    },
     "huge bound": a({"minimum": 10**4000, "const": 10**4000}),
     "tiny bound": a({"type": "number", "minimum": 1e-300, "maximum": 1e-299}),
     "remainders": a({"type": "integer", "multipleOf": 4_294_967}),
