@@ -8,7 +8,8 @@ from collections.abc import Container, Iterator
 from decimal import Decimal
 from typing import Any
 
-from grammars.schema_check import JsonSchema, validator_of
+from grammars.schema_check import validator_of
+from grammars.schema_document import JsonSchema
 
 DELETE = re.compile("\x7f")
 

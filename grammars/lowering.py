@@ -1,6 +1,7 @@
 """A checked JSON Schema made into one that the grammar library enforces whole, and the list of what that leaves out.
 
-The lowered schema is always at most as strict as the original, save for closing: in decoding, an object that lists
+The lowered schema is at most as strict as the original but for two things. Formats and patterns leave out rare forms of
+strings, such as quoted local parts of e-mail addresses. And objects are closed: in decoding, one that lists
 `properties` admits no others. Precisely: a *place* in a value is looked at by one schema, or by several (`allOf`,
 `anyOf`, `oneOf`, `$ref`, `if`, `then`, `else`, `dependentSchemas`). It is closed, to all the names that any of these
 mention in `properties`, `required` or `dependentRequired`, if one of them has `properties` and none has
@@ -12,55 +13,27 @@ schemas describe the same member of a place, that member stays open, for no sing
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
 from grammars.compiling import compiles
-from grammars.schema_check import Document, JsonSchema, children, in_place, step, validator_of, words
+from grammars.constants import is_exact, normal, type_of
+from grammars.endless import without_endless
+from grammars.keywords import ASSERTIONS, CHECKED_FORMATS, CLOSE_FORMATS, EXACT_FORMATS, LOCAL, NOT_IN_GRAMMAR, OBJECT
+from grammars.place import ARRAY, Place
+from grammars.schema_check import validator_of
+from grammars.schema_document import Document, JsonSchema, children, step
+from grammars.schema_references import in_place
 
 MAX_LENGTH = 100_000
 MAX_ITEMS = 1_000
-MAX_INTEGER = 2**53
 MAX_CHOICES = 256
 MAX_STATES = 5_000
-MAX_WRITTEN = 16
-"""Bounds above these are only checked: the grammar's cost grows with them, and integers beyond 2**53 it would round,
-as it would fractions written with more than `MAX_WRITTEN` characters.
+"""Bounds above these are only checked: the grammar's cost grows with them.
 
 `MAX_STATES` bounds the least common multiple of all `multipleOf` in a schema: the library keeps one state a remainder,
 multiplied out for those that may stand in one place, and none of its own limits counts them."""
-
-EXACT_FORMATS = frozenset({"uuid", "ipv4"})
-CLOSE_FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv6", "uri"})
-CHECKED_FORMATS = words(
-    "idn-email idn-hostname iri iri-reference json-pointer relative-json-pointer regex uri-reference uri-template"
-)
-"""Formats that the grammar enforces, that it enforces but for rare values (30 February), and that are only checked.
-
-Any other format is an annotation, as the standard has it."""
-
-OBJECT = words(
-    "properties required additionalProperties patternProperties unevaluatedProperties propertyNames dependentRequired "
-    "dependentSchemas minProperties maxProperties"
-)
-ARRAY = words("items prefixItems minItems maxItems unevaluatedItems contains uniqueItems")
-SAYS_OPEN = words("additionalProperties patternProperties unevaluatedProperties")
-NOT_IN_GRAMMAR = words(
-    "not if then else uniqueItems contains minContains maxContains dependentRequired dependentSchemas propertyNames "
-    "unevaluatedItems unevaluatedProperties $dynamicRef minProperties maxProperties"
-)
-LOCAL = words(
-    "type const enum minimum maximum exclusiveMinimum exclusiveMaximum multipleOf minLength maxLength pattern format "
-    "minItems maxItems uniqueItems required minProperties maxProperties dependentRequired"
-)
-"""The keywords that need no other schema to be judged by."""
-
-ASSERTIONS = words(
-    "type const enum multipleOf minimum maximum exclusiveMinimum exclusiveMaximum minLength maxLength pattern format "
-    "required additionalProperties minItems maxItems prefixItems items properties patternProperties anyOf oneOf"
-)
 
 
 @dataclass(kw_only=True)
@@ -89,18 +62,18 @@ class Lowering:
         while self._waiting:
             pointer, alone = self._waiting.pop(0)
             definitions[self._names[pointer, alone]] = self._lower(pointer, alone=alone)
-        schema, definitions = _without_endless(schema, definitions)
+        schema, definitions = without_endless(schema, definitions)
         if isinstance(schema, dict) and definitions:
             schema = {**schema, "$defs": definitions}
         order = {pointer: index for index, pointer in enumerate(self.document.subschemas)}
-        self._taint_choices()
+        self._taintcount_choices()
         checked = sorted(self._checked, key=lambda place: (order[place[0]], place[1]))
         return Lowered(schema=schema, checked=tuple(checked))
 
     def _check(self, pointer: str, keyword: str) -> None:
         self._checked.add((pointer, keyword))
 
-    def _taint_choices(self) -> None:
+    def _taintcount_choices(self) -> None:
         """A choice whose options are not fully enforced is not fully enforced either."""
         users: dict[str, set[str]] = {}
         for pointer, schema in self.document.subschemas.items():
@@ -144,7 +117,7 @@ class Lowering:
                 self._check(pointer, keyword)
         if "const" in schema or "enum" in schema:
             return self._lower_values(pointer, schema)
-        place = _Place.at(self.document, pointer)
+        place = Place.at(self.document, pointer)
         parts = [keyword for keyword in ("$ref", "allOf", "anyOf", "oneOf") if keyword in schema]
         chooses = (
             len(parts) == 1 and not (OBJECT | ARRAY) & schema.keys() and not {"if", "then", "else"} & schema.keys()
@@ -218,20 +191,20 @@ class Lowering:
         if "$ref" in schema:
             self._check(pointer, "$ref")
             self._check_all(self.document.targets[step(pointer, "$ref")])
-        if not all(map(_is_exact, values)):
+        if not all(map(is_exact, values)):
             self._check(pointer, "const" if "const" in schema else "enum")
-            return {"type": sorted({_type_of(value) for value in values})}
-        return {"enum": [_normal(value) for value in values]}
+            return {"type": sorted({type_of(value) for value in values})}
+        return {"enum": [normal(value) for value in values]}
 
     def _numbers(self, pointer: str, schema: dict[str, Any], base: dict[str, Any], alone: bool) -> None:
         for keyword in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
             if keyword in schema:
-                if _is_exact(schema[keyword]):
-                    base[keyword] = _normal(schema[keyword])
+                if is_exact(schema[keyword]):
+                    base[keyword] = normal(schema[keyword])
                 else:
                     self._check(pointer, keyword)
         if "multipleOf" in schema:
-            multiple = _normal(schema["multipleOf"])
+            multiple = normal(schema["multipleOf"])
             digits = int("".join(map(str, Decimal(repr(multiple)).normalize().as_tuple().digits)))
             states = math.lcm(self._states, digits)
             bounded = states <= MAX_STATES and 1e-6 < multiple <= MAX_STATES
@@ -263,7 +236,7 @@ class Lowering:
                 break
         base.update(wanted)
 
-    def _arrays(self, pointer: str, schema: dict[str, Any], base: dict[str, Any], place: _Place, alone: bool) -> None:
+    def _arrays(self, pointer: str, schema: dict[str, Any], base: dict[str, Any], place: Place, alone: bool) -> None:
         single = alone and place.arrays == 1
         for keyword in ("minItems", "maxItems"):
             if keyword in schema:
@@ -281,7 +254,7 @@ class Lowering:
                 base["items"] = self._lower(step(pointer, keyword), alone=single)
                 self._checked.discard((pointer, keyword))
 
-    def _objects(self, pointer: str, schema: dict[str, Any], base: dict[str, Any], place: _Place, alone: bool) -> None:
+    def _objects(self, pointer: str, schema: dict[str, Any], base: dict[str, Any], place: Place, alone: bool) -> None:
         if "properties" in schema:
             base["properties"] = {
                 name: self._lower(
@@ -329,134 +302,10 @@ class Lowering:
                 self._checked.discard((pointer, "minProperties"))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Place:
-    """All the schemas that look at one place, seen from the first of them."""
-
-    reached: tuple[tuple[str, str], ...]
-    names: tuple[str, ...]
-    properties: Mapping[str, int]
-    lists: bool
-    open: bool
-    arrays: int
-    choices: int
-    _openers: tuple[str, ...] = ()
-
-    def opens_besides(self, schema: dict[str, Any]) -> bool:
-        """Whether any of them but `schema` itself says what other members may be."""
-        return len(self._openers) > len(SAYS_OPEN & schema.keys())
-
-    @classmethod
-    def at(cls, document: Document, pointer: str) -> _Place:
-        reached: dict[str, str] = {}
-        waiting = [("", pointer)]
-        names: dict[str, None] = {}
-        properties: dict[str, int] = {}
-        lists, arrays = False, 0
-        openers: list[str] = []
-        while waiting:
-            keyword, at = waiting.pop()
-            schema = document.subschemas[at]
-            if isinstance(schema, bool) or keyword == "not":
-                continue
-            for name in schema.get("properties", {}):
-                properties[name] = properties.get(name, 0) + 1
-                names.setdefault(name)
-            names.update(dict.fromkeys(schema.get("required", ())))
-            for name, needed in schema.get("dependentRequired", {}).items():
-                names.update(dict.fromkeys([name, *needed]))
-            lists = lists or "properties" in schema
-            openers.extend((SAYS_OPEN | {"$dynamicRef"}) & schema.keys())
-            arrays += bool(ARRAY & schema.keys())
-            for inner, place in reversed(list(in_place(document, at))):
-                if place not in reached and place != pointer:
-                    reached[place] = inner
-                    waiting.append((inner, place))
-        return cls(
-            reached=tuple((keyword, place) for place, keyword in reached.items()),
-            names=tuple(names),
-            properties=properties,
-            lists=lists,
-            open=bool(openers),
-            arrays=arrays,
-            choices=_choices(document, pointer, {}),
-            _openers=tuple(openers),
-        )
-
-
-def _choices(document: Document, pointer: str, known: dict[str, int]) -> int:
-    """How many combinations of options the choices in one place come to, were they all multiplied out."""
-    if pointer in known:
-        return known[pointer]
-    schema = document.subschemas[pointer]
-    total = 1
-    if isinstance(schema, dict):
-        for keyword in ("anyOf", "oneOf"):
-            if keyword in schema:
-                total *= sum(_choices(document, step(pointer, keyword, i), known) for i in range(len(schema[keyword])))
-        for i in range(len(schema.get("allOf", ()))):
-            total *= _choices(document, step(pointer, "allOf", i), known)
-        target = document.targets.get(step(pointer, "$ref"))
-        if target is not None and target in document.subschemas:
-            total *= _choices(document, target, known)
-    known[pointer] = min(total, 10 * MAX_CHOICES)
-    return known[pointer]
-
-
 def _as_object(schema: JsonSchema) -> dict[str, Any]:
     if isinstance(schema, dict):
         return schema
     return {} if schema else {"enum": []}
-
-
-def _without_endless(root: JsonSchema, definitions: dict[str, JsonSchema]) -> tuple[JsonSchema, dict[str, JsonSchema]]:
-    """Replace what only an endless value could satisfy by `false`, so that no stream enters it."""
-    finite: set[str] = set()
-
-    def ends(schema: JsonSchema) -> bool:
-        if isinstance(schema, bool):
-            return schema
-        if "enum" in schema:
-            return bool(schema["enum"])
-        if "$ref" in schema and schema["$ref"].rsplit("/", 1)[1] not in finite:
-            return False
-        if not all(ends(member) for member in schema.get("allOf", ())):
-            return False
-        if "anyOf" in schema and not any(ends(option) for option in schema["anyOf"]):
-            return False
-        types = schema.get("type", ["null"])
-        types = [types] if isinstance(types, str) else types
-        return any(ends_as(kind, schema) for kind in types)
-
-    def ends_as(kind: str, schema: dict[str, Any]) -> bool:
-        if kind == "object":
-            rest = schema.get("additionalProperties", True)
-            members = schema.get("properties", {})
-            return all(ends(members.get(name, rest)) for name in schema.get("required", ()))
-        if kind == "array":
-            prefix, least = schema.get("prefixItems", []), schema.get("minItems", 0)
-            return all(ends(item) for item in prefix[:least]) and (
-                least <= len(prefix) or ends(schema.get("items", True))
-            )
-        return True
-
-    growing = True
-    while growing:
-        found = {name for name, schema in definitions.items() if name not in finite and ends(schema)}
-        finite |= found
-        growing = bool(found)
-    endless = {f"#/$defs/{name}" for name in definitions.keys() - finite}
-
-    def cut(value: Any) -> Any:
-        if isinstance(value, dict):
-            if value.get("$ref") in endless:
-                return False
-            return {key: item if key == "enum" else cut(item) for key, item in value.items()}
-        return [cut(item) for item in value] if isinstance(value, list) else value
-
-    if not endless:
-        return root, definitions
-    return cut(root), {name: cut(schema) for name, schema in definitions.items() if name in finite}
 
 
 def _types_disjoint(options: list[JsonSchema]) -> bool:
@@ -471,31 +320,3 @@ def _types_disjoint(options: list[JsonSchema]) -> bool:
             return False
         seen |= types
     return True
-
-
-def _is_exact(value: Any) -> bool:
-    """Whether the grammar library keeps the value as it is: it reads numbers as doubles and rounds long ones."""
-    if isinstance(value, dict | list):
-        return all(map(_is_exact, value.values() if isinstance(value, dict) else value))
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return True
-    return abs(value) <= MAX_INTEGER and (value == int(value) or len(format(Decimal(repr(value)), "f")) <= MAX_WRITTEN)
-
-
-def _normal(value: Any) -> Any:
-    """Numbers without a fraction as integers, however they were written."""
-    if isinstance(value, dict):
-        return {key: _normal(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_normal(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _type_of(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "boolean"
-    if isinstance(value, int | float):
-        return "integer" if value == int(value) else "number"
-    return "string" if isinstance(value, str) else "array" if isinstance(value, list) else "object"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from grammars.compiling import compile_error, grammar_of, is_unsatisfiable, writable
 from grammars.errors import SchemaRefused
 from grammars.lowering import Lowering
-from grammars.schema_check import Document, JsonSchema, children, step
+from grammars.schema_document import Document, JsonSchema, children, step
 
 MAX_TRIES = 16
 """How many subschemas are compiled by themselves to find the one at fault."""

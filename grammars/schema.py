@@ -22,19 +22,9 @@ from grammars.compiling import compile_error, grammar_of, is_unsatisfiable, writ
 from grammars.errors import SchemaRefused
 from grammars.lowering import Lowering
 from grammars.refusing import refusal
-from grammars.schema_check import (
-    LISTED,
-    NAMED,
-    Document,
-    JsonSchema,
-    SchemaLimits,
-    json_of,
-    read_document,
-    step,
-    validator_of,
-    words,
-)
+from grammars.schema_check import json_of, read_document, validator_of
 from grammars.schema_cost import Cost
+from grammars.schema_document import LISTED, NAMED, Document, JsonSchema, SchemaLimits, step, words
 
 CACHE_SIZE = 1024
 """How many schemas are kept; the least recently used goes first."""

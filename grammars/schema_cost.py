@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from grammars.schema_check import IN_PLACE, ONE, Document, in_place, step
+from grammars.schema_document import ONE, Document, step
+from grammars.schema_references import IN_PLACE, in_place
 
 MAX_EVALUATIONS = 200_000
 """About a tenth of a second of validation."""
