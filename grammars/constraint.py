@@ -173,7 +173,8 @@ def compile_constraint(constraint: Constraint, tokenizer: Tokenizer) -> Compiled
 
 @lru_cache(maxsize=CACHE_SIZE)
 def _compile(lark: str, tokenizer: LLTokenizer) -> LLMatcher:
-    matcher = LLMatcher(tokenizer, LLMatcher.grammar_from_lark(lark), limits=LIMITS)
+    # Failures are told by `Matcher.error`; the library would also print them.
+    matcher = LLMatcher(tokenizer, LLMatcher.grammar_from_lark(lark), limits=LIMITS, log_level=0)
     if matcher.is_error():
         raise RequestError(f"the grammar cannot be compiled: {matcher.get_error()}")
     return matcher
