@@ -25,7 +25,7 @@ from grammars.conversation import Conversation
 END = "end"
 """The last line of an outline; all of it where no tool is needed."""
 
-SUBJECT_CHARACTERS = 48
+SUBJECT_CHARACTERS = 64
 """The longest subject: a few words. What tells siblings apart is short; the call itself has the details."""
 
 INSTRUCTIONS = """\
@@ -68,7 +68,8 @@ def certain_plan(conversation: Conversation) -> Plan | None:
 def outline_constraint(conversation: Conversation) -> Constraint:
     """The outlines that this conversation allows."""
     choice = conversation.choice
-    subject = Regex(rf"[^\s:][^\n]{{0,{SUBJECT_CHARACTERS - 1}}}")
+    # Words only: a model that begins to write the arguments themselves would be cut off in the middle of them.
+    subject = Regex(rf'[^\s:{{}}\[\]"][^\n{{}}\[\]"]{{0,{SUBJECT_CHARACTERS - 1}}}')
     newline = Regex(r"\n")
 
     def line(*names: str) -> Term:
@@ -97,14 +98,13 @@ def read_outline(text: str, *, least: int = 0) -> Plan:
     return Plan(calls=tuple(calls))
 
 
-def call_header(plan: Plan, index: int) -> str:
-    """What a branch stands on: it says which call of the outline this branch writes."""
-    call = plan.calls[index]
-    siblings = [other for other in plan.calls if other.tool == call.tool]
-    if not call.subject:
-        return ""
-    ordinal = f" ({siblings.index(call) + 1} of {len(siblings)})" if len(siblings) > 1 else ""
-    return f"\n{call.tool}: {call.subject}{ordinal}\n"
+def call_header(call: PlannedCall) -> str:
+    """What a branch stands on: the outline of its own call alone.
+
+    With the whole outline before it, whatever says which call is meant, a stock model writes the first call again and
+    again. An outline of one line leaves nothing else to write.
+    """
+    return f"{outline_text(Plan(calls=(call,)))}\n" if call.subject else ""
 
 
 def outline_text(plan: Plan) -> str:

@@ -1,8 +1,8 @@
 """Parallel decoding: plan, branch, join. The calls of a round are written at the same time, each by its own branch.
 
-The plan, a short outline, is one stream. Each call that it names becomes a branch on top of prefix and plan: what is
-already known of the call is forced text, and only the free values are decoded, for all calls in the same steps. A
-call is handed on the moment its branch ends.
+The plan, a short outline, is one stream. Each call that it names becomes a branch on top of the prefix: its line of the
+outline and what is already known of the call are forced text, and only the free values are decoded, for all calls in
+the same steps. A call is handed on the moment its branch ends.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import aclosing
 from grammars.branch import Branch
 from grammars.constraint import Constraint
 from grammars.plan import Plan, call_header, certain_plan, outline_constraint, read_outline
-from grammars.prompt import Prefix, call_opening
+from grammars.prompt import call_opening
 from grammars.schema import read_schema
 from grammars.tools import CallError, ToolCall
 from serving.decode.events import CallFailed, CallWritten, DecodeEvent
@@ -27,7 +27,7 @@ from serving.engines.base import BranchEnded
 
 async def decode_parallel(round: Round, ledger: Ledger) -> AsyncGenerator[DecodeEvent, None]:
     """The round as plan and branches: calls in whatever order they end, or text if the plan is empty."""
-    plan, prefix = certain_plan(round.conversation), round.prefix
+    plan = certain_plan(round.conversation)
     if plan is None:
         outline = await write_outline(round, ledger)
         if outline.reason != "complete":
@@ -35,9 +35,8 @@ async def decode_parallel(round: Round, ledger: Ledger) -> AsyncGenerator[Decode
             events = decode_sequential(round, ledger)
         else:
             plan = read_outline(outline.text, least=round.conversation.choice.least)
-            prefix = (*round.prefix, *outline.tokens)
     if plan is not None:
-        events = write_calls(round, plan, prefix, ledger) if plan.calls else write_text(round, ledger)
+        events = write_calls(round, plan, ledger) if plan.calls else write_text(round, ledger)
     async with aclosing(events):
         async for event in events:
             yield event
@@ -60,7 +59,7 @@ def call_branches(round: Round, plan: Plan) -> list[Branch]:
     tools = {tool.name: tool for tool in round.conversation.callable_tools}
     return [
         Branch(
-            suffix=round.engine.tokenizer.encode(call_header(plan, index) + call_opening(call.tool, round.dialect)),
+            suffix=round.engine.tokenizer.encode(call_header(call) + call_opening(call.tool, round.dialect)),
             constraint=Constraint.schema(read_schema(tools[call.tool].parameters).grammar),
             max_new_tokens=round.limit(round.options.call_tokens),
             sampling=round.sampling(1 + index),
@@ -69,7 +68,7 @@ def call_branches(round: Round, plan: Plan) -> list[Branch]:
     ]
 
 
-async def write_calls(round: Round, plan: Plan, prefix: Prefix, ledger: Ledger) -> AsyncGenerator[DecodeEvent, None]:
+async def write_calls(round: Round, plan: Plan, ledger: Ledger) -> AsyncGenerator[DecodeEvent, None]:
     """The planned calls, each as soon as its branch ends; then, one by one, those that need a second chance."""
     ledger.reason = "calls"
     tools = {tool.name: tool for tool in round.conversation.callable_tools}
@@ -77,7 +76,7 @@ async def write_calls(round: Round, plan: Plan, prefix: Prefix, ledger: Ledger) 
     written: dict[int, ToolCall] = {}
     failed: list[int] = []
     ended = []
-    async with aclosing(run_streams(round.engine, prefix, call_branches(round, plan))) as events:
+    async with aclosing(run_streams(round.engine, round.prefix, call_branches(round, plan))) as events:
         async for event in events:
             if not isinstance(event, StreamEnded):
                 continue

@@ -76,6 +76,10 @@ class TransformersEngine:
         """The memory of all keys and values that are held, remembered prefixes included."""
         return self._worker.pool.bytes
 
+    def forget_prefixes(self) -> None:
+        """Drop every remembered prefix on which nobody stands, as if the engine had just been loaded."""
+        self._worker.forget_prefixes()
+
     async def decode(self, prefix: Sequence[int], branches: Sequence[Branch]) -> AsyncGenerator[BranchEvent, None]:
         if not prefix:
             raise RequestError("an empty prefix has nothing to go on from", place="messages")

@@ -128,7 +128,8 @@ class TreeModel:
             dtype=dtype if dtype == "auto" else getattr(torch, dtype),
             attn_implementation=ATTENTION,
         )
-        return cls(model.to(device))
+        placed: PreTrainedModel = torch.nn.Module.to(model, torch.device(device))
+        return cls(placed)
 
     @torch.inference_mode()
     def read(self, spans: Sequence[Span]) -> torch.Tensor:

@@ -134,6 +134,10 @@ class RowPool:
             del held.tokens[held.read_count :]
             held.unread.clear()
 
+    def drop_idle(self) -> None:
+        """Forget the rows on which nobody stands."""
+        self.held = [held for held in self.held if held.users]
+
     def clear(self) -> None:
         """Forget every row, after a failed forward pass left their contents unknown."""
         self.held.clear()

@@ -49,6 +49,7 @@ class Worker:
         self._live: list[Job] = []
         self.steps = 0
         self._closing = False
+        self._forgetting = False
         self._wake = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="polycall-decode", daemon=True)
         self._thread.start()
@@ -78,6 +79,11 @@ class Worker:
         with self._wake:
             job.cancelled = True
             self._wake.notify()
+
+    def forget_prefixes(self) -> None:
+        """Drop idle rows before the next step."""
+        with self._wake:
+            self._forgetting = True
 
     def close(self) -> None:
         """Stop the thread after the current step; open jobs end with `Overloaded`."""
@@ -111,6 +117,9 @@ class Worker:
         """Drop what was cancelled; let waiting jobs in, in order, while there is room."""
         for job in [job for job in self._live if job.cancelled]:
             self._leave(job)
+        if self._forgetting:
+            self._forgetting = False
+            self.pool.drop_idle()
         while self._waiting:
             job = self._waiting[0]
             if job.cancelled:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from pathlib import Path
 
@@ -113,7 +112,7 @@ async def test_prefix_that_goes_through_an_earlier_branch_writes_as_if_read_afre
     (plan,) = await ends(engine.decode(prefix, [branch(engine, "\nPlan:")]))
     longer = (*prefix, *engine.tokenizer.encode("\nPlan:"), *plan.tokens)
     continued = await texts(engine, longer, [branch(engine, "\nSo")])
-    engine._worker.pool.clear()
+    engine.forget_prefixes()
     assert await texts(engine, longer, [branch(engine, "\nSo")]) == continued
 
 
@@ -129,8 +128,7 @@ async def test_keys_and_values_of_the_prefix_are_held_once_for_all_branches(engi
     thousand = engine.tokenizer.encode("word " * 1000)[:1000]
     peaks = []
     for count in (1, 16):
-        engine._worker.pool.clear()
-        gc.collect()
+        engine.forget_prefixes()
         await ends(engine.decode(thousand, [branch(engine, f" {n}", max_new_tokens=8) for n in range(count)]))
         peaks.append(engine.rows_bytes)
     own = 16 * 16 * engine._model.shape.token_bytes  # what 16 branches of at most 16 tokens hold of their own

@@ -1,0 +1,235 @@
+"""What decoding N calls takes: in one stream as every other server does, the same with forced tokens skipped, parallel.
+
+The three ways take turns in one run, after a warm-up, over the same prefix of about a thousand tokens, which is held
+from the warm-up on (a server's usual state: the tools and the conversation so far are known). The number of calls is
+fixed through the caller's bounds, so that weak weights do the same work as strong ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import platform
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+from grammars.conversation import Choice, Conversation, Message
+from grammars.dialects import dialect_of
+from grammars.schema import read_schema
+from grammars.tools import Tool, ToolCall
+from serving.decode.events import CallWritten, RoundEnded
+from serving.decode.round import Decoder, RoundRequest
+from serving.engines.base import Engine
+from serving.engines.transformers.engine import TransformersEngine
+
+PREFIX_TOKENS = 1000
+
+CITIES = (
+    "Oslo",
+    "Lisbon",
+    "Rome",
+    "Paris",
+    "Berlin",
+    "Madrid",
+    "Vienna",
+    "Prague",
+    "Dublin",
+    "Athens",
+    "Warsaw",
+    "Bern",
+    "Riga",
+    "Sofia",
+    "Cairo",
+    "Lima",
+)
+
+TOOL = Tool(
+    name="get_weather",
+    description="The weather forecast for a city.",
+    parameters={
+        "type": "object",
+        "properties": {
+            "city": {"type": "string", "maxLength": 24},
+            "unit": {"enum": ["celsius", "fahrenheit"]},
+            "days": {"type": "integer", "minimum": 1, "maximum": 14},
+        },
+        "required": ["city", "unit", "days"],
+    },
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeRow:
+    """N calls of three arguments: medians of seconds, decode steps on the critical path, memory in MiB.
+
+    `sequential` is one stream with a decode step a token; `sequential_skipping` the same without a step for forced
+    tokens; `parallel` plan and branches. `ratio` is sequential over parallel. `peak_mib` is what a parallel run takes
+    beyond the loaded model, its prefix included; `peak_mib_one_branch` the same for one call.
+    """
+
+    engine: str
+    model: str
+    calls: int
+    sequential_s: float
+    sequential_skipping_s: float
+    parallel_s: float
+    ratio: float
+    sequential_steps: int
+    sequential_skipping_steps: int
+    parallel_steps: int
+    plan_steps: int
+    valid: bool
+    peak_mib: float | None
+    peak_mib_one_branch: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One decoded round."""
+
+    seconds: float
+    steps: int
+    plan_steps: int
+    valid: bool
+
+
+WAYS = {
+    "sequential": RoundRequest(decoding="sequential"),
+    "sequential_skipping": RoundRequest(decoding="sequential", skip_forced=True),
+    "parallel": RoundRequest(decoding="parallel"),
+}
+
+
+def measure_decode(
+    engine: Engine, engine_name: str, counts: Sequence[int], repeats: int, console: Console
+) -> list[DecodeRow]:
+    """One row for each number of calls, with a progress bar on `console`. Closes the engine."""
+    return asyncio.run(_measure(engine, engine_name, counts, repeats, console))
+
+
+async def _measure(
+    engine: Engine, engine_name: str, counts: Sequence[int], repeats: int, console: Console
+) -> list[DecodeRow]:
+    decoder = Decoder(engine, dialect_of(engine.tokenizer))
+    rows: list[DecodeRow] = []
+    one_branch = await peak_mib(decoder, weather_question(engine, 1))
+    with Progress(console=console) as progress:
+        task = progress.add_task("decoding", total=len(counts) * (repeats + 1) * len(WAYS))
+        for count in counts:
+            conversation = weather_question(engine, count)
+            runs: dict[str, list[Run]] = {way: [] for way in WAYS}
+            for repeat in range(repeats + 1):
+                for way, request in WAYS.items():
+                    run = await decode_once(decoder, conversation, request, count)
+                    if repeat:  # the first is the warm-up
+                        runs[way].append(run)
+                    progress.advance(task)
+            rows.append(row_of(engine, engine_name, count, runs, await peak_mib(decoder, conversation), one_branch))
+    await engine.close()
+    return rows
+
+
+def row_of(
+    engine: Engine,
+    engine_name: str,
+    count: int,
+    runs: dict[str, list[Run]],
+    peak: float | None,
+    one_branch: float | None,
+) -> DecodeRow:
+    seconds = {way: median(run.seconds for run in done) for way, done in runs.items()}
+    steps = {way: max(run.steps for run in done) for way, done in runs.items()}
+    return DecodeRow(
+        engine=engine_name,
+        model=engine.model,
+        calls=count,
+        sequential_s=round(seconds["sequential"], 4),
+        sequential_skipping_s=round(seconds["sequential_skipping"], 4),
+        parallel_s=round(seconds["parallel"], 4),
+        ratio=round(seconds["sequential"] / seconds["parallel"], 2),
+        sequential_steps=steps["sequential"],
+        sequential_skipping_steps=steps["sequential_skipping"],
+        parallel_steps=steps["parallel"],
+        plan_steps=max(run.plan_steps for run in runs["parallel"]),
+        valid=all(run.valid for done in runs.values() for run in done),
+        peak_mib=peak,
+        peak_mib_one_branch=one_branch,
+    )
+
+
+def weather_question(engine: Engine, count: int) -> Conversation:
+    """A request for `count` calls, exactly, behind system text that makes the prefix about a thousand tokens long."""
+    cities = [CITIES[index % len(CITIES)] for index in range(count)]
+    question = f"What is the weather in {', '.join(cities)}? In celsius, for the next 3 days."
+    choice = Choice(mode="required", least=count, most=count)
+    sentence = "You are a careful assistant of a travel agency. "
+    needed = PREFIX_TOKENS - len(engine.tokenizer.encode(question)) - 350  # about what tools and instructions take
+    system = sentence * max(1, needed // len(engine.tokenizer.encode(sentence)))
+    messages = [Message(role="system", text=system), Message(role="user", text=question)]
+    return Conversation.read(messages, [TOOL], choice)
+
+
+async def decode_once(decoder: Decoder, conversation: Conversation, request: RoundRequest, count: int) -> Run:
+    """One round, from conversation to its last event, and whether it made exactly the calls that were asked."""
+    calls: list[ToolCall] = []
+    start_s = time.perf_counter()
+    async for event in decoder.decode_round(conversation, request):
+        if isinstance(event, CallWritten):
+            calls.append(event.call)
+        elif isinstance(event, RoundEnded):
+            figures = event.figures
+    seconds = time.perf_counter() - start_s
+    schema = read_schema(TOOL.parameters)
+    valid = len(calls) == count and not any(schema.problems(call.arguments) for call in calls)
+    return Run(seconds=seconds, steps=figures.steps, plan_steps=figures.plan_steps, valid=valid)
+
+
+async def peak_mib(decoder: Decoder, conversation: Conversation) -> float | None:
+    """The most memory that a parallel round takes beyond what is held before it, its prefix read anew."""
+    engine = decoder.engine
+    if isinstance(engine, TransformersEngine):
+        engine.forget_prefixes()
+    gc.collect()
+    before = reset_peak()
+    async for _ in decoder.decode_round(conversation, WAYS["parallel"]):
+        pass
+    after = read_peak()
+    return None if before is None or after is None else round((after - before) / 2**20, 1)
+
+
+def reset_peak() -> int | None:
+    """Begin to watch the peak; the bytes in use now. On CUDA the device's, on Linux the process's own."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
+    refs = Path("/proc/self/clear_refs")
+    if not refs.exists():
+        return None
+    refs.write_text("5")  # sets the peak to what is resident now (proc_pid_clear_refs(5))
+    return read_peak()
+
+
+def read_peak() -> int | None:
+    """The peak since `reset_peak`, in bytes."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    status = Path("/proc/self/status")
+    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
+    return int(found.group(1)) * 1024 if found else None
+
+
+def machine() -> str:
+    """The machine in a few words, to stand beside figures."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    info = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*:\s*(.+)", info.read_text()) if info.exists() else None
+    return f"{found.group(1) if found else platform.processor()}, {torch.get_num_threads()} cores, no GPU"
