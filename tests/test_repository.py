@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from serving.models.catalogue import read_catalogue
+
 ROOT = Path(__file__).parents[1]
 VERBS = ("setup", "serve", "demo", "test", "check", "bench", "eval")
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
@@ -72,6 +74,11 @@ def test_documented_command_exists_with_all_its_options(command: str) -> None:
 
 def test_readme_opens_with_demo_and_test() -> None:
     assert [command.split()[0] for command in commands_of("README.md")[:2]] == ["scripts/demo", "scripts/test"]
+
+
+def test_readme_lists_the_models_of_the_catalogue() -> None:
+    listed = re.findall(r"^\| `([^`]+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert listed == list(read_catalogue())
 
 
 def test_console_script_answers() -> None:
