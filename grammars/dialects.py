@@ -15,7 +15,8 @@ from grammars.tokenizer import Tokenizer
 
 @dataclass(frozen=True, kw_only=True)
 class Dialect:
-    """The texts around calls. `instructions` has the place `{tools}`, `result` the places `{name}` and `{value}`.
+    """The texts around calls. `instructions` has the place `{tools}`, `result` the places `{name}` and
+    `{text}`, or `{json}` where the result stands inside JSON.
 
     `marker` is what no answer in text may contain, because a call begins with it. `call_id_length` is set where the
     model's template insists on short alphanumeric ids.
@@ -46,7 +47,7 @@ JSON = Dialect(
         'To call tools, write only {{"tool_calls": [{{"name": ..., "arguments": {{...}}}}, ...]}}, '
         "with one entry for each call that the request needs."
     ),
-    result="Result of {name}: {value}",
+    result="Result of {name}: {text}",
 )
 
 HERMES = Dialect(
@@ -62,7 +63,7 @@ HERMES = Dialect(
         "For each function call write a JSON object with the function's name and arguments within "
         '<tool_call></tool_call>:\n<tool_call>\n{{"name": ..., "arguments": {{...}}}}\n</tool_call>'
     ),
-    result='<tool_response>\n{{"name": "{name}", "content": {value}}}\n</tool_response>',
+    result='<tool_response>\n{{"name": "{name}", "content": {json}}}\n</tool_response>',
 )
 
 MISTRAL = Dialect(
@@ -74,7 +75,7 @@ MISTRAL = Dialect(
     separator=", ",
     calls_close="]",
     instructions="[AVAILABLE_TOOLS] [{tools}][/AVAILABLE_TOOLS]",
-    result='[TOOL_RESULTS] {{"content": {value}}}[/TOOL_RESULTS]',
+    result='[TOOL_RESULTS] {{"content": {json}}}[/TOOL_RESULTS]',
     call_id_length=9,
 )
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from grammars.conversation import Conversation, Message
 from grammars.dialects import Dialect
+from grammars.errors import RequestError
+from grammars.text_guard import TextGuard
 from grammars.tokenizer import Tokenizer
 from grammars.tools import Tool, ToolCall, json_text
 
@@ -18,10 +22,43 @@ Prefix = tuple[int, ...]
 def render(conversation: Conversation, dialect: Dialect, tokenizer: Tokenizer, *, instructions: str = "") -> Prefix:
     """The conversation in the model's dialect, up to where the assistant begins to write.
 
-    `instructions` join the system message, or begin one. Raises `RequestError` if the model's template refuses the
-    conversation.
+    `instructions` join the system message, or begin one. Special tokens that messages or tools spell are text like any
+    other. Raises `RequestError` if the model's template refuses the conversation.
     """
-    return tokenizer.encode(render_text(conversation, dialect, tokenizer, instructions=instructions))
+    text = render_text(conversation, dialect, tokenizer, instructions=instructions)
+    guard = TextGuard(tokenizer, text)
+    guarded = guarded_conversation(conversation, guard)
+    if guarded == conversation:
+        return tokenizer.encode(text)
+    cut = render_text(guarded, dialect, tokenizer, instructions=instructions)
+    if guard.whole(cut) != text:
+        raise RequestError("the model's chat template rewrites special tokens that messages spell", place="messages")
+    return guard.encode(cut)
+
+
+def guarded_conversation(conversation: Conversation, guard: TextGuard) -> Conversation:
+    """The conversation with everything guarded that others wrote in it."""
+    return replace(
+        conversation,
+        messages=tuple(
+            replace(
+                message,
+                text=guard.text(message.text),
+                calls=tuple(
+                    replace(
+                        call, id=guard.text(call.id), name=guard.text(call.name), arguments=guard.json(call.arguments)
+                    )
+                    for call in message.calls
+                ),
+                call_id=None if message.call_id is None else guard.text(message.call_id),
+            )
+            for message in conversation.messages
+        ),
+        tools=tuple(
+            replace(tool, description=guard.text(tool.description), parameters=guard.json(tool.parameters))
+            for tool in conversation.tools
+        ),
+    )
 
 
 def render_text(conversation: Conversation, dialect: Dialect, tokenizer: Tokenizer, *, instructions: str = "") -> str:
@@ -69,7 +106,7 @@ def folded_messages(messages: Sequence[Message], dialect: Dialect) -> list[dict[
     for message in messages:
         if message.role == "tool":
             name = names.get(str(message.call_id), "tool")
-            results.append(dialect.result.format(name=name, value=message.text))
+            results.append(dialect.result.format(name=name, text=message.text, json=result_json(message.text)))
             continue
         if results:
             folded.append({"role": "user", "content": "\n".join(results)})
@@ -79,6 +116,20 @@ def folded_messages(messages: Sequence[Message], dialect: Dialect) -> list[dict[
     if results:
         folded.append({"role": "user", "content": "\n".join(results)})
     return folded
+
+
+def result_json(text: str) -> str:
+    """A tool's result as JSON: kept where it is JSON, otherwise a string."""
+    try:
+        json.loads(text, parse_constant=no_json)
+    except (ValueError, RecursionError):
+        return json_text(text)
+    return text
+
+
+def no_json(constant: str) -> None:
+    """Refuse the constants that Python reads and JSON does not have."""
+    raise ValueError(constant)
 
 
 def with_system_text(messages: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:

@@ -21,6 +21,11 @@ class Tokenizer(Protocol):
         """The tokens with which the model ends its answer."""
         ...
 
+    @property
+    def special_tokens(self) -> frozenset[str]:
+        """The texts of the tokens that steer the model, such as those between messages."""
+        ...
+
     def encode(self, text: str) -> tuple[int, ...]:
         """The ids of `text`. Special tokens written in the text become those tokens; none are added."""
         ...

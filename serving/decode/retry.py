@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 from grammars.branch import Branch
 from grammars.constraint import Constraint
+from grammars.conversation import CALLS_LIMIT
 from grammars.parse import CallOutcome, read_call
 from grammars.prompt import call_opening, call_text
 from grammars.schema import read_schema
+from grammars.text_guard import TextGuard
 from grammars.tools import CallError, Tool, ToolCall
 from serving.decode.ledger import Ledger
 from serving.decode.request import Round
@@ -29,13 +31,14 @@ async def retry_call(round: Round, tool: Tool, written: Sequence[ToolCall], ledg
     """Decode the call of `tool` once more, sequentially: as the next one after those `written`."""
     ledger.fallbacks += 1
     dialect = round.dialect
-    before = "".join(call_text(call.name, call.arguments, dialect) + dialect.separator for call in written)
+    guard = TextGuard(round.engine.tokenizer, "".join(call.arguments_text for call in written))
+    before = "".join(call_text(call.name, guard.json(call.arguments), dialect) + dialect.separator for call in written)
     suffix = dialect.calls_open + before + call_opening(tool.name, dialect)
     branch = Branch(
-        suffix=round.engine.tokenizer.encode(suffix),
+        suffix=guard.encode(suffix),
         constraint=Constraint.schema(read_schema(tool.parameters).grammar),
         max_new_tokens=round.limit(round.options.call_tokens),
-        sampling=round.sampling(len(written)),
+        sampling=round.sampling(CALLS_LIMIT + ledger.fallbacks),  # the streams before it are the plan and its branches
     )
     ended = await run_stream(round.engine, round.prefix, branch)
     ledger.streams([(f"{tool.name} (retry)", ended.start_s, ended.end)])

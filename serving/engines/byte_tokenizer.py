@@ -34,6 +34,10 @@ class ByteTokenizer:
         return frozenset({END_ID})
 
     @property
+    def special_tokens(self) -> frozenset[str]:
+        return frozenset(SPECIAL_TOKENS)
+
+    @property
     def chat_template(self) -> str:
         return CHAT_TEMPLATE
 

@@ -40,6 +40,11 @@ class HuggingFaceTokenizer:
         backend = self._tokenizer.backend_tokenizer
         return LLTokenizer(backend.to_str(), n_vocab=self._vocabulary_size, eos_token=sorted(self._end_ids))
 
+    @cached_property
+    def special_tokens(self) -> frozenset[str]:
+        added = self._tokenizer.added_tokens_decoder
+        return frozenset(str(added[token]) for token in added if self.grammar_tokenizer.is_special_token(token))
+
     @property
     def chat_template(self) -> str:
         template = self._tokenizer.chat_template or ""
