@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from grammars.errors import RequestError
-from grammars.tools import Tool, ToolCall, is_tool_name
+from grammars.tools import Tool, ToolCall, is_tool_name, json_text
 
 DEFAULT_MOST_CALLS = 16
 """The bound on the calls of one turn where the caller names none: finite, so that no model can repeat for ever."""
@@ -115,8 +115,18 @@ def check_history(messages: Sequence[Message]) -> None:
                     f"the tool call id {call_id!r} is used more than once", place=f"messages[{index}].tool_calls"
                 )
         known.update(open_calls)
+        for place, call in enumerate(message.calls):
+            check_arguments(call, f"messages[{index}].tool_calls[{place}].function.arguments")
     if open_calls:
         raise unanswered(open_calls, len(messages))
+
+
+def check_arguments(call: ToolCall, place: str) -> None:
+    """Refuse arguments that cannot be written as JSON: numbers that it does not have, or that are too long to write."""
+    try:
+        json_text(call.arguments)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"the arguments cannot be written: {error}", place=place) from None
 
 
 def check_result(message: Message, index: int, open_calls: Sequence[str], known: set[str]) -> None:
@@ -149,8 +159,18 @@ def read_choice(choice: Choice, tools: Sequence[Tool]) -> Choice:
     if choice.allowed is not None and not choice.allowed:
         raise RequestError("an empty set of allowed tools allows nothing; use 'none'", place="tool_choice")
     if choice.mode == "none":
+        if choice.exact is not None or choice.least > 0:
+            place = "polycall.exact_tools" if choice.exact is not None else "polycall.min_calls"
+            raise RequestError("'none' forbids the calls that are asked for", place=place)
         return replace(choice, least=0, most=0)
+    if not 1 <= choice.most <= CALLS_LIMIT:
+        raise RequestError(f"max_calls must be between 1 and {CALLS_LIMIT}", place="polycall.max_calls")
+    if choice.least < 0:
+        raise RequestError("min_calls cannot be negative", place="polycall.min_calls")
     if choice.exact is not None:
+        for name in choice.exact:
+            if choice.allowed is not None and name not in choice.allowed:
+                raise RequestError(f"{name!r} is not among the allowed tools", place="polycall.exact_tools")
         count = len(choice.exact)
         if count == 0 or count > choice.most or count < choice.least:
             raise RequestError(
@@ -159,8 +179,6 @@ def read_choice(choice: Choice, tools: Sequence[Tool]) -> Choice:
             )
         return replace(choice, mode="required", least=count, most=count, allowed=frozenset(choice.exact))
     least = max(choice.least, 1) if choice.mode == "required" else choice.least
-    if not 1 <= choice.most <= CALLS_LIMIT:
-        raise RequestError(f"max_calls must be between 1 and {CALLS_LIMIT}", place="polycall.max_calls")
     if least > choice.most:
         raise RequestError(f"at least {least} calls cannot be at most {choice.most}", place="polycall.min_calls")
     return replace(choice, least=least)

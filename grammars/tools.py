@@ -42,7 +42,7 @@ class ToolCall:
 
     def same_as(self, other: ToolCall) -> bool:
         """Whether both ask for the same thing, whatever their ids and key order."""
-        return self.name == other.name and self.arguments == other.arguments
+        return self.name == other.name and same_json(self.arguments, other.arguments)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +67,15 @@ class ToolResult:
         if self.error is not None:
             return json_text({"error": self.error.kind, "message": self.error.message})
         return self.value if isinstance(self.value, str) else json_text(self.value)
+
+
+def same_json(one: Any, other: Any) -> bool:
+    """Whether two JSON values are equal, whatever the order of names: 1 is 1.0, and not true."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(same_json(one[name], other[name]) for name in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(same_json, one, other))
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
 
 
 def json_text(value: Any) -> str:
