@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from grammars.constraint import Constraint, quoted, text_rule
-from grammars.conversation import Conversation
+from grammars.conversation import Choice, Conversation
 from grammars.dialects import Dialect
 from grammars.prompt import call_ending, call_opening, call_text
 from grammars.schema import read_schema
@@ -43,7 +43,7 @@ def turn_constraint(conversation: Conversation, dialect: Dialect, tokenizer: Tok
     if choice.mode == "none":
         return Constraint.text(without=[dialect.marker])
     tools = conversation.callable_tools
-    rules = [text_rule("TEXT", without=[dialect.marker])] if choice.mode == "auto" and choice.least == 0 else []
+    rules = [text_rule("TEXT", without=[dialect.marker])] if allows_text(choice) else []
     rules += [call_rule(index, tool, dialect, tokenizer) for index, tool in enumerate(tools)]
     indices = {tool.name: index for index, tool in enumerate(tools)}
     if choice.exact is not None:
@@ -57,6 +57,11 @@ def turn_constraint(conversation: Conversation, dialect: Dialect, tokenizer: Tok
     whole = " ".join(part for part in (opening, calls, closing) if part)
     start = f"start: calls | TEXT\ncalls: {whole}" if rules[0].startswith("TEXT") else f"start: {whole}"
     return Constraint("\n".join([start, *rules]))
+
+
+def allows_text(choice: Choice) -> bool:
+    """Whether the model may answer in text instead of calling."""
+    return choice.mode == "none" or (choice.mode == "auto" and choice.least == 0)
 
 
 def separated(names: Sequence[str], dialect: Dialect, tokenizer: Tokenizer) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,11 @@ from grammars.schema import read_schema
 from grammars.tools import CallError, Tool, ToolCall
 
 CallOutcome = ToolCall | CallError
+
+DIGITS_LIMIT = sys.int_info.default_max_str_digits
+"""Longer integers are read as infinite, which no schema allows: converting one takes time that grows as its square."""
+
+DECODER = json.JSONDecoder(parse_int=lambda digits: int(digits) if len(digits) <= DIGITS_LIMIT else float(digits))
 
 
 def new_call_id() -> str:
@@ -23,9 +29,11 @@ def new_call_id() -> str:
 def read_call(tool: Tool, arguments_text: str) -> CallOutcome:
     """The call that this text makes, valid for the tool's whole schema, or what is wrong with it."""
     try:
-        arguments = json.loads(arguments_text)
+        arguments = DECODER.decode(arguments_text)
     except ValueError as error:
         return CallError(kind="truncated", message=f"the arguments of {tool.name!r} are not JSON: {error}")
+    except RecursionError:
+        return CallError(kind="invalid_arguments", message=f"the arguments of {tool.name!r} nest too deep")
     return check_call(tool, arguments)
 
 
@@ -43,7 +51,10 @@ class WrittenCall:
     """A call as it stands in a stream: not validated yet."""
 
     name: str
-    arguments: Any
+    arguments_text: str
+
+
+STRUCTURE = re.compile(r'["\\{}]')
 
 
 class CallReader:
@@ -54,10 +65,13 @@ class CallReader:
     """
 
     def __init__(self, dialect: Dialect) -> None:
-        self._dialect = dialect
         self._opening = dialect.calls_open + dialect.call_open
+        self._between = len(dialect.call_close + dialect.separator + dialect.call_open)
         self._buffer = ""
-        self._position = 0
+        self._begin = 0
+        self._scanned = 0
+        self._depth = 0
+        self._in_string = False
         self.is_text: bool | None = None
 
     def push(self, text: str) -> list[WrittenCall]:
@@ -65,10 +79,15 @@ class CallReader:
         self._buffer += text
         if self.is_text is None:
             if self._buffer.startswith(self._opening):
-                self.is_text, self._position = False, len(self._opening)
+                self.is_text, self._begin = False, len(self._opening)
+                self._scanned = self._begin
             elif not self._opening.startswith(self._buffer):
                 self.is_text = True
-        return self._calls() if self.is_text is False else []
+        calls = []
+        while self.is_text is False and (end := self._call_end()) is not None:
+            calls.append(written_call(self._buffer[self._begin : end]))
+            self._begin = self._scanned = end + self._between
+        return calls
 
     def text(self, *, ended: bool = False) -> str:
         """The text that came since the last look, if the stream is text; empty as long as that is open.
@@ -82,15 +101,21 @@ class CallReader:
         text, self._buffer = self._buffer, ""
         return text
 
-    def _calls(self) -> list[WrittenCall]:
-        calls = []
-        between = self._dialect.call_close + self._dialect.separator + self._dialect.call_open
-        while self._position < len(self._buffer):
-            try:
-                value, end = json.JSONDecoder().raw_decode(self._buffer, self._position)
-            except ValueError:
-                break  # the call is not complete yet
-            assert isinstance(value, Mapping)  # the grammar writes nothing else here
-            calls.append(WrittenCall(name=value["name"], arguments=value["arguments"]))
-            self._position = end + len(between)
-        return calls
+    def _call_end(self) -> int | None:
+        """Where the call ends that is being read; None while it is not complete. Looks at every character once."""
+        while (found := STRUCTURE.search(self._buffer, self._scanned)) is not None:
+            self._scanned = found.end() + (found[0] == "\\")
+            if found[0] == '"':
+                self._in_string = not self._in_string
+            elif found[0] != "\\" and not self._in_string:
+                self._depth += 1 if found[0] == "{" else -1
+                if self._depth == 0:
+                    return self._scanned
+        self._scanned = max(self._scanned, len(self._buffer))
+        return None
+
+
+def written_call(text: str) -> WrittenCall:
+    """The parts of a call as `prompt.call_text` writes them, but for what the dialect puts around it."""
+    name, end = json.JSONDecoder().raw_decode(text, len('{"name": '))
+    return WrittenCall(name=name, arguments_text=text[end + len(', "arguments": ') : -1])

@@ -9,17 +9,19 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from grammars.array import turn_constraint
+from grammars.array import allows_text, turn_constraint
 from grammars.branch import Branch
 from grammars.constraint import Constraint
-from grammars.parse import CallReader, check_call
+from grammars.errors import DecodingFailed
+from grammars.parse import CallReader, read_call
 from grammars.tools import CallError, ToolCall
 from serving.decode.events import CallFailed, CallWritten, DecodeEvent, TextWritten
 from serving.decode.ledger import Ledger
 from serving.decode.request import Round
 from serving.decode.retry import retry_call
 from serving.decode.stop import StopFilter
-from serving.decode.streams import StreamEnded, run_streams
+from serving.decode.streams import OpenStream, StreamEnded, run_streams
+from serving.engines.base import BranchEnded
 
 
 async def write_text(round: Round, ledger: Ledger) -> AsyncGenerator[DecodeEvent, None]:
@@ -30,22 +32,26 @@ async def write_text(round: Round, ledger: Ledger) -> AsyncGenerator[DecodeEvent
         sampling=round.sampling(0),
     )
     stop = StopFilter(round.request.stop)
+    stream = OpenStream()
     async with aclosing(run_streams(round.engine, round.prefix, [branch])) as events:
         async for event in events:
             if isinstance(event, StreamEnded):
                 ledger.streams([("text", event.start_s, event.end)])
+                check_unbroken(event.end)
                 ledger.reason = "length" if event.end.reason == "length" else "text"
                 text = stop.flush()
             else:
-                text = stop.push(event.text)
+                text = stop.push(stream.take(event))
             if text:
                 yield TextWritten(text=text)
             if stop.reached:
+                ledger.streams([("text", stream.start_s, stream.left(round.engine.tokenizer))])
                 return
 
 
 async def decode_sequential(round: Round, ledger: Ledger) -> AsyncGenerator[DecodeEvent, None]:
     """The round in one stream: each call as soon as it is complete, or text."""
+    choice = round.conversation.choice
     tools = {tool.name: tool for tool in round.conversation.callable_tools}
     branch = Branch(
         constraint=turn_constraint(round.conversation, round.dialect, round.engine.tokenizer),
@@ -55,21 +61,25 @@ async def decode_sequential(round: Round, ledger: Ledger) -> AsyncGenerator[Deco
     )
     reader = CallReader(round.dialect)
     stop = StopFilter(round.request.stop)
+    stream = OpenStream()
     written: list[ToolCall] = []
-    failed: list[tuple[int, str, CallError]] = []
+    failed: list[tuple[int, str]] = []
     index = 0
     async with aclosing(run_streams(round.engine, round.prefix, [branch])) as events:
         async for event in events:
             if isinstance(event, StreamEnded):
-                ledger.streams([("calls" if index else "text", event.start_s, event.end)])
+                ledger.streams([("text" if reader.is_text else "calls", event.start_s, event.end)])
+                if not written:
+                    check_unbroken(event.end)
                 ledger.reason = "length" if event.end.reason != "complete" else "calls" if index else "text"
-                text = stop.push(reader.text(ended=True)) + stop.flush()
+                # The beginning of a call that was cut is no text where text is not allowed.
+                text = stop.push(reader.text(ended=allows_text(choice))) + stop.flush()
             else:
-                for call in reader.push(event.text):
-                    outcome = check_call(tools[call.name], call.arguments)
+                for call in reader.push(stream.take(event)):
+                    outcome = read_call(tools[call.name], call.arguments_text)
                     if isinstance(outcome, CallError):
-                        failed.append((index, call.name, outcome))
-                    elif any(outcome.same_as(other) for other in written) and index >= round.conversation.choice.least:
+                        failed.append((index, call.name))
+                    elif any(outcome.same_as(other) for other in written) and index >= choice.least:
                         ledger.duplicates_removed += 1
                     else:
                         written.append(outcome)
@@ -79,11 +89,19 @@ async def decode_sequential(round: Round, ledger: Ledger) -> AsyncGenerator[Deco
             if text:
                 yield TextWritten(text=text)
             if stop.reached:
+                if not isinstance(event, StreamEnded):
+                    ledger.streams([("text", stream.start_s, stream.left(round.engine.tokenizer))])
                 return
-    for place, name, _ in failed:
+    for place, name in failed:
         outcome = await retry_call(round, tools[name], written, ledger)
         if isinstance(outcome, CallError):
             yield CallFailed(index=place, tool=name, error=outcome)
         else:
             written.append(outcome)
             yield CallWritten(index=place, call=outcome)
+
+
+def check_unbroken(end: BranchEnded) -> None:
+    """Raise `DecodingFailed` for a stream whose constraint broke, so that there is no answer in it."""
+    if end.reason == "failed":
+        raise DecodingFailed(f"the grammar of the answer broke: {end.error}")
