@@ -68,12 +68,12 @@ async def decode_sequential(round: Round, ledger: Ledger) -> AsyncGenerator[Deco
     async with aclosing(run_streams(round.engine, round.prefix, [branch])) as events:
         async for event in events:
             if isinstance(event, StreamEnded):
+                # The beginning of a call that was cut is no text where text is not allowed.
+                text = stop.push(reader.text(ended=allows_text(choice))) + stop.flush()
                 ledger.streams([("text" if reader.is_text else "calls", event.start_s, event.end)])
                 if not written:
                     check_unbroken(event.end)
                 ledger.reason = "length" if event.end.reason != "complete" else "calls" if index else "text"
-                # The beginning of a call that was cut is no text where text is not allowed.
-                text = stop.push(reader.text(ended=allows_text(choice))) + stop.flush()
             else:
                 for call in reader.push(stream.take(event)):
                     outcome = read_call(tools[call.name], call.arguments_text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class StopFilter:
-    """Passes text on up to the first of the stop strings, and holds back what may be the beginning of one."""
+    """Passes text on up to the stop string that is complete first, and holds back what may be the beginning of one."""
 
     def __init__(self, stops: tuple[str, ...]) -> None:
         self._stops = stops
@@ -14,10 +14,11 @@ class StopFilter:
     def push(self, text: str) -> str:
         """More text; what of it may be given out."""
         text = self._held + text
-        found = [position for position in (text.find(stop) for stop in self._stops) if position >= 0]
+        found = [(text.find(stop) + len(stop), text.find(stop)) for stop in self._stops if stop in text]
         if found:
+            # The one that is complete first, so that it does not matter in which pieces the text comes.
             self.reached, self._held = True, ""
-            return text[: min(found)]
+            return text[: min(found)[1]]
         keep = max((overlap(text, stop) for stop in self._stops), default=0)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]
