@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from grammars.constraint import Constraint
+from grammars.dialects import Dialect
+from grammars.plan import PlannedCall
+from grammars.prompt import call_opening
+from grammars.schema import read_schema
+from grammars.tokenizer import Tokenizer
+from grammars.tools import Tool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,3 +36,19 @@ class Branch:
     max_new_tokens: int
     sampling: Sampling = field(default_factory=Sampling)
     skip_forced: bool = True
+
+
+def call_branch(
+    call: PlannedCall, tool: Tool, dialect: Dialect, tokenizer: Tokenizer, *, max_new_tokens: int, sampling: Sampling
+) -> Branch:
+    """The branch that writes one planned call: opening, name and subject are forced, the arguments are free.
+
+    The subject stands inside the call, as its "request", right where the model is about to write. Anywhere else, a
+    stock model that sees the whole request writes the first call again and again (see `docs/decoding.md`).
+    """
+    return Branch(
+        suffix=tokenizer.encode(call_opening(call.tool, dialect, request=call.subject)),
+        constraint=Constraint.schema(read_schema(tool.parameters).grammar),
+        max_new_tokens=max_new_tokens,
+        sampling=sampling,
+    )

@@ -57,14 +57,6 @@ class Plan:
     calls: tuple[PlannedCall, ...] = ()
 
 
-def certain_plan(conversation: Conversation) -> Plan | None:
-    """The plan where the caller leaves no choice, at no cost: at most one call, of one tool, that must be made."""
-    choice, tools = conversation.choice, conversation.callable_tools
-    if choice.least == choice.most == 1 and len(tools) == 1:
-        return Plan(calls=(PlannedCall(tool=tools[0].name, subject=""),))
-    return None
-
-
 def outline_constraint(conversation: Conversation) -> Constraint:
     """The outlines that this conversation allows."""
     choice = conversation.choice
@@ -96,15 +88,6 @@ def read_outline(text: str, *, least: int = 0) -> Plan:
             del calls[index]
         index -= 1
     return Plan(calls=tuple(calls))
-
-
-def call_header(call: PlannedCall) -> str:
-    """What a branch stands on: the outline of its own call alone.
-
-    With the whole outline before it, whatever says which call is meant, a stock model writes the first call again and
-    again. An outline of one line leaves nothing else to write.
-    """
-    return f"{outline_text(Plan(calls=(call,)))}\n" if call.subject else ""
 
 
 def outline_text(plan: Plan) -> str:

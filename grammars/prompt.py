@@ -155,9 +155,10 @@ def call_text(name: str, arguments: Mapping[str, Any], dialect: Dialect) -> str:
     return call_opening(name, dialect) + json_text(dict(arguments)) + call_ending(dialect)
 
 
-def call_opening(name: str, dialect: Dialect) -> str:
-    """Everything of a call before its arguments."""
-    return f'{dialect.call_open}{{"name": {json_text(name)}, "arguments": '
+def call_opening(name: str, dialect: Dialect, *, request: str = "") -> str:
+    """Everything of a call before its arguments. `request` says in words what the call is about."""
+    about = f'"request": {json_text(request)}, ' if request else ""
+    return f'{dialect.call_open}{{"name": {json_text(name)}, {about}"arguments": '
 
 
 def call_ending(dialect: Dialect) -> str:

@@ -1,8 +1,8 @@
 """Parallel decoding: plan, branch, join. The calls of a round are written at the same time, each by its own branch.
 
-The plan, a short outline, is one stream. Each call that it names becomes a branch on top of the prefix: its line of the
-outline and what is already known of the call are forced text, and only the free values are decoded, for all calls in
-the same steps. A call is handed on the moment its branch ends.
+The plan, a short outline, is one stream. Each call that it names becomes a branch on top of the prefix: its name, its
+subject and all keys that the schema forces are forced text, and only the free values are decoded, for all calls in the
+same steps. A call is handed on the moment its branch ends.
 """
 
 from __future__ import annotations
@@ -10,11 +10,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from grammars.branch import Branch
-from grammars.constraint import Constraint
-from grammars.plan import Plan, call_header, certain_plan, outline_constraint, read_outline
-from grammars.prompt import call_opening
-from grammars.schema import read_schema
+from grammars.branch import Branch, call_branch
+from grammars.plan import Plan, outline_constraint, read_outline
 from grammars.tools import CallError, ToolCall
 from serving.decode.events import CallFailed, CallWritten, DecodeEvent
 from serving.decode.ledger import Ledger
@@ -27,15 +24,12 @@ from serving.engines.base import BranchEnded
 
 async def decode_parallel(round: Round, ledger: Ledger) -> AsyncGenerator[DecodeEvent, None]:
     """The round as plan and branches: calls in whatever order they end, or text if the plan is empty."""
-    plan = certain_plan(round.conversation)
-    if plan is None:
-        outline = await write_outline(round, ledger)
-        if outline.reason != "complete":
-            ledger.fallbacks += 1
-            events = decode_sequential(round, ledger)
-        else:
-            plan = read_outline(outline.text, least=round.conversation.choice.least)
-    if plan is not None:
+    outline = await write_outline(round, ledger)
+    if outline.reason != "complete":
+        ledger.fallbacks += 1
+        events = decode_sequential(round, ledger)
+    else:
+        plan = read_outline(outline.text, least=round.conversation.choice.least)
         events = write_calls(round, plan, ledger) if plan.calls else write_text(round, ledger)
     async with aclosing(events):
         async for event in events:
@@ -55,12 +49,14 @@ async def write_outline(round: Round, ledger: Ledger) -> BranchEnded:
 
 
 def call_branches(round: Round, plan: Plan) -> list[Branch]:
-    """One branch for each planned call: its header and opening forced, its arguments free."""
+    """One branch for each planned call."""
     tools = {tool.name: tool for tool in round.conversation.callable_tools}
     return [
-        Branch(
-            suffix=round.engine.tokenizer.encode(call_header(call) + call_opening(call.tool, round.dialect)),
-            constraint=Constraint.schema(read_schema(tools[call.tool].parameters).grammar),
+        call_branch(
+            call,
+            tools[call.tool],
+            round.dialect,
+            round.engine.tokenizer,
             max_new_tokens=round.limit(round.options.call_tokens),
             sampling=round.sampling(1 + index),
         )

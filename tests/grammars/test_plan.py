@@ -12,8 +12,6 @@ from grammars.plan import (
     SUBJECT_CHARACTERS,
     Plan,
     PlannedCall,
-    call_header,
-    certain_plan,
     outline_constraint,
     outline_text,
     read_outline,
@@ -178,30 +176,3 @@ def test_one_line_is_one_call_of_its_tool_whatever_its_subject(subject: str) -> 
 
 
 # Without an outline, and after it
-
-
-@pytest.mark.parametrize(
-    ("choice", "tools", "tool"),
-    [
-        (Choice(exact=("now",)), TOOLS, "now"),
-        (Choice(mode="required", most=1, allowed=frozenset({"add"})), TOOLS, "add"),
-        (Choice(mode="required", most=1), TOOLS[:1], "add"),
-        (Choice(mode="required", most=1), TOOLS, None),
-        (Choice(mode="required"), TOOLS[:1], None),
-        (Choice(most=1), TOOLS[:1], None),
-        (Choice(exact=("now", "now")), TOOLS, None),
-        (Choice(mode="none"), TOOLS, None),
-    ],
-)
-def test_plan_is_certain_only_where_one_call_of_one_tool_must_be_made(
-    choice: Choice, tools: tuple[Tool, ...], tool: str | None
-) -> None:
-    expected = None if tool is None else Plan(calls=(PlannedCall(tool=tool, subject=""),))
-    assert certain_plan(conversation(choice, tools)) == expected
-
-
-def test_header_tells_a_branch_which_call_is_its_own() -> None:
-    one, other = plan("now", "now").calls
-    assert one.subject in call_header(one)
-    assert call_header(one) != call_header(other)
-    assert call_header(PlannedCall(tool="now", subject="")) == ""

@@ -16,9 +16,6 @@ import numpy
 from grammars.tree import PREFIX
 from serving.engines.transformers.row import Row, Shape
 
-KEEP_SHARE = 0.5
-"""An idle row is cut back for a new prefix if it keeps at least this share; otherwise the common part is copied."""
-
 DEPARTED_TOKENS = 4096
 """How many tokens of branches that left a row remembers; the oldest branch goes first."""
 
@@ -152,7 +149,8 @@ class RowPool:
             common, branch = held.common(prefix)
             if common > length:
                 best, length, through = held, common, branch
-        if best is not None and best.users == 0 and length >= KEEP_SHARE * len(best.tokens):
+        if best is not None and best.users == 0 and length >= best.read_count:
+            # The new prefix goes on from the old one, as the next round of the same turn does.
             best.become(prefix, length, through)
             return best
         if not self._make_room(len(prefix) * self._shape.token_bytes, keep=best):

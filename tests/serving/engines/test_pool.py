@@ -69,15 +69,17 @@ def test_prefix_through_a_departed_branch_continues_there_without_reading_again(
     assert grown.departed == {}
 
 
-def test_idle_prefix_is_cut_back_to_what_a_new_one_shares(pool: RowPool) -> None:
+def test_prefix_that_departs_from_an_idle_one_is_copied_so_that_both_stay_known(pool: RowPool) -> None:
     held = pool.acquire([1, 2, 3, 4])
     assert held is not None
-    read_all(held)
-    pool.release(held)
-    cut = pool.acquire([1, 2, 3, 9])
-    assert cut is held
-    assert cut.unread == [9]
-    assert len(cut.row.slots_of(PREFIX)) == 3
+    pool.release(read_all(held))
+    other = pool.acquire([1, 2, 3, 9])
+    assert other is not held
+    assert other is not None
+    assert other.unread == [9]
+    again = pool.acquire([1, 2, 3, 4])
+    assert again is held
+    assert again.unread == []
 
 
 def test_prefix_in_use_is_copied_not_cut(pool: RowPool) -> None:
