@@ -9,6 +9,7 @@ from grammars.dialects import Dialect
 from grammars.plan import PlannedCall
 from grammars.prompt import call_opening
 from grammars.schema import read_schema
+from grammars.text_guard import TextGuard
 from grammars.tokenizer import Tokenizer
 from grammars.tools import Tool
 
@@ -46,8 +47,9 @@ def call_branch(
     The subject stands inside the call, as its "request", right where the model is about to write. Anywhere else, a
     stock model that sees the whole request writes the first call again and again (see `docs/decoding.md`).
     """
+    guard = TextGuard(tokenizer, call.subject)
     return Branch(
-        suffix=tokenizer.encode(call_opening(call.tool, dialect, request=call.subject)),
+        suffix=guard.encode(call_opening(call.tool, dialect, request=guard.text(call.subject))),
         constraint=Constraint.schema(read_schema(tool.parameters).grammar),
         max_new_tokens=max_new_tokens,
         sampling=sampling,

@@ -229,7 +229,7 @@ async def test_closing_the_round_frees_its_stream(mode: Any) -> None:
 async def test_cancelling_the_reader_frees_a_stream_that_has_said_nothing_yet() -> None:
     round = in_one_stream([A, B], step_s=0.01)
     reading = asyncio.create_task(sequential(round))
-    while not round.engine.live_branches:  # noqa: ASYNC110
+    while not round.engine.live_branches:
         await asyncio.sleep(0.001)
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
