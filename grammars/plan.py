@@ -78,10 +78,10 @@ def outline_constraint(conversation: Conversation) -> Constraint:
 def read_outline(text: str, *, least: int = 0) -> Plan:
     """The plan that an outline says. Repeated lines are removed, the later ones first, down to `least` calls."""
     calls = []
-    for written in text.splitlines():
+    for written in text.split("\n"):
         name, colon, subject = written.partition(": ")
         if colon:
-            calls.append(PlannedCall(tool=name, subject=subject.strip()))
+            calls.append(PlannedCall(tool=name, subject=subject.strip(" ")))
     index = len(calls) - 1
     while index > 0 and len(calls) > least:
         if calls[index] in calls[:index]:
