@@ -231,6 +231,19 @@ async def test_second_chance_stands_on_the_calls_that_are_written(dialect: Diale
     assert stands_on.endswith(f'{dialect.call_open}{{"name": "pack.bag", "arguments": ')
 
 
+async def test_second_chances_stand_on_those_before_them() -> None:
+    round = Round(
+        conversation(),
+        plan=outline("pack.bag", "now", "pack.bag"),
+        calls=[REPEATS, "{}", REPEATS],
+        retries=[bag("b"), bag("c")],
+    )
+    await round.run()
+    stands_on = BYTES.decode(round.engine.branches[-1].suffix)
+    assert bag("b") in stands_on
+    assert stands_on.index(bag("b")) < stands_on.index('"now"'), "in the order of the plan"
+
+
 # Duplicates
 
 
