@@ -74,6 +74,8 @@ async def test_every_token_costs_a_step_unless_forced_ones_are_skipped() -> None
     assert stepping.steps == stepping.completion_tokens == len(calls_text([A, NOW], JSON))
     assert skipping.completion_tokens == stepping.completion_tokens
     assert skipping.steps < stepping.steps / 3
+    instead_of_parallel = ended(await in_one_stream([A], Choice(most=1)).run(decoding="parallel")).figures
+    assert instead_of_parallel.steps < instead_of_parallel.completion_tokens / 3, "as its branches would have done"
 
 
 # Text
@@ -111,8 +113,10 @@ async def test_calls_that_a_limit_cuts_end_with_those_that_are_complete() -> Non
     assert ended(events).figures.completion_tokens == complete + 5
 
 
-async def test_text_that_a_limit_cuts_ends_as_length() -> None:
-    events = await sequential(Round(conversation(), stream="Hello."), max_tokens=4)
+@pytest.mark.parametrize("mode", ["auto", "none"])
+async def test_text_that_a_limit_cuts_ends_as_length(mode: Any) -> None:
+    round = Round(conversation(Choice(mode=mode)), stream="Hello.", text="Hello.")
+    events = await sequential(round, max_tokens=4)
     assert (text_of(events), ended(events).reason) == ("Hell", "length")
 
 
