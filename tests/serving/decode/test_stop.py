@@ -23,6 +23,13 @@ def expected(text: str, stops: tuple[str, ...]) -> tuple[str, bool]:
     return text, False
 
 
+@pytest.mark.parametrize("pieces", [["abb"], ["ab"], ["a", "b"], ["", "ab"]])
+def test_stop_string_that_is_complete_first_ends_the_text(pieces: list[str]) -> None:
+    stop = StopFilter(("abb", "b"))
+    assert "".join([stop.push(piece) for piece in pieces]) == "a"
+    assert stop.reached
+
+
 @given(SMALL, STOPS, st.data())
 def test_text_is_the_same_however_it_is_cut(text: str, stops: tuple[str, ...], data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
