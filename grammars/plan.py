@@ -14,6 +14,7 @@ a subject. The names cost next to nothing where forced text is skipped, for a na
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from outlines.types import Regex, either
@@ -57,15 +58,16 @@ class Plan:
     calls: tuple[PlannedCall, ...] = ()
 
 
-def outline_constraint(conversation: Conversation) -> Constraint:
-    """The outlines that this conversation allows."""
+def outline_constraint(conversation: Conversation, aliases: Mapping[str, str] | None = None) -> Constraint:
+    """The outlines that this conversation allows, with names, or with the `aliases` that stand for them."""
     choice = conversation.choice
+    written = aliases or {tool.name: tool.name for tool in conversation.tools}
     # Words only: a model that begins to write the arguments themselves would be cut off in the middle of them.
     subject = Regex(rf'[^\s:{{}}\[\]"][^\n{{}}\[\]"]{{0,{SUBJECT_CHARACTERS - 1}}}')
     newline = Regex(r"\n")
 
     def line(*names: str) -> Term:
-        return Sequence([either(*(Regex(re.escape(name)) for name in names)), Regex(": "), subject, newline])
+        return Sequence([either(*(Regex(re.escape(written[name])) for name in names)), Regex(": "), subject, newline])
 
     if choice.exact is not None:
         lines = [line(name) for name in choice.exact]

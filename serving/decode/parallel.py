@@ -1,6 +1,6 @@
 """Parallel decoding: plan, branch, join. The calls of a round are written at the same time, each by its own branch.
 
-The plan, a short outline, is one stream. Each call that it names becomes a branch on top of the prefix: its name, its
+The plan is a short outline, written first. Each call that it names becomes a branch on top of the prefix: its name, its
 subject and all keys that the schema forces are forced text, and only the free values are decoded, for all calls in the
 same steps. A call is handed on the moment its branch ends.
 """
@@ -11,41 +11,51 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from grammars.branch import Branch, call_branch
-from grammars.plan import Plan, outline_constraint, read_outline
+from grammars.plan import Plan
 from grammars.tools import CallError, ToolCall
 from serving.decode.events import CallFailed, CallWritten, DecodeEvent
 from serving.decode.ledger import Ledger
 from serving.decode.request import Round
 from serving.decode.retry import read_branch, retry_call
 from serving.decode.sequential import decode_sequential, write_text
-from serving.decode.streams import StreamEnded, run_stream, run_streams
-from serving.engines.base import BranchEnded
+from serving.decode.streams import StreamEnded, run_streams
 
 
 async def decode_parallel(round: Round, ledger: Ledger) -> AsyncGenerator[DecodeEvent, None]:
     """The round as plan and branches: calls in whatever order they end, or text if the plan is empty."""
-    outline = await write_outline(round, ledger)
-    if outline.reason != "complete":
+    plan = await write_plan(round, ledger)
+    if plan is None or len(plan.calls) < round.conversation.choice.least:
         ledger.fallbacks += 1
         events = decode_sequential(round, ledger)
     else:
-        plan = read_outline(outline.text, least=round.conversation.choice.least)
         events = write_calls(round, plan, ledger) if plan.calls else write_text(round, ledger)
     async with aclosing(events):
         async for event in events:
             yield event
 
 
-async def write_outline(round: Round, ledger: Ledger) -> BranchEnded:
-    """The plan as text."""
-    branch = Branch(
-        constraint=outline_constraint(round.conversation),
-        max_new_tokens=round.limit(round.options.plan_tokens),
-        sampling=round.sampling(0),
-    )
-    ended = await run_stream(round.engine, round.prefix, branch)
-    ledger.streams([("plan", ended.start_s, ended.end)], plan=True)
-    return ended.end
+async def write_plan(round: Round, ledger: Ledger) -> Plan | None:
+    """The plan, from the streams of the plan's form; None if one of them did not come to its end."""
+    form = round.options.plan_form
+    branches = [
+        Branch(
+            suffix=round.engine.tokenizer.encode(stream.opening),
+            constraint=stream.constraint,
+            max_new_tokens=round.limit(round.options.plan_tokens),
+            sampling=round.sampling(0),
+        )
+        for stream in form.streams(round.conversation)
+    ]
+    ended: dict[int, StreamEnded] = {}
+    async with aclosing(run_streams(round.engine, round.prefix, branches)) as events:
+        async for event in events:
+            if isinstance(event, StreamEnded):
+                ended[event.index] = event
+    streams = [ended[index] for index in range(len(branches))]
+    ledger.streams([("plan", stream.start_s, stream.end) for stream in streams], plan=True)
+    if any(stream.end.reason != "complete" for stream in streams):
+        return None
+    return form.read([stream.end.text for stream in streams], round.conversation)
 
 
 def call_branches(round: Round, plan: Plan) -> list[Branch]:
@@ -92,6 +102,7 @@ async def write_calls(round: Round, plan: Plan, ledger: Ledger) -> AsyncGenerato
         name = plan.calls[index].tool
         outcome = await retry_call(round, tools[name], [written[place] for place in sorted(written)], ledger)
         if isinstance(outcome, CallError):
+            ledger.reason = "length" if outcome.kind == "truncated" else ledger.reason
             yield CallFailed(index=index, tool=name, error=outcome)
         else:
             written[index] = outcome

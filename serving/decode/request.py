@@ -8,6 +8,7 @@ from typing import Literal
 from grammars.branch import Sampling
 from grammars.conversation import Conversation
 from grammars.dialects import Dialect
+from grammars.plan_forms import JOINT, PlanForm
 from grammars.prompt import Prefix
 from serving.engines.base import Engine
 
@@ -16,8 +17,9 @@ Decoding = Literal["parallel", "sequential"]
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeOptions:
-    """The finite defaults: the most tokens of a plan, of one call, of a whole turn in one stream, and of a text."""
+    """The form of plans, and finite bounds: tokens of a plan, of one call, of a turn in one stream, and of a text."""
 
+    plan_form: PlanForm = JOINT
     plan_tokens: int = 1024
     call_tokens: int = 1024
     stream_tokens: int = 8192

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from grammars import array, plan
+from grammars import array
 from grammars.conversation import Conversation
 from grammars.dialects import Dialect
 from grammars.errors import SchemaRefused
@@ -63,7 +63,7 @@ class Decoder:
         elif one_stream(conversation, request):
             instructions = array.instructions(self.dialect)
         else:
-            instructions = plan.INSTRUCTIONS
+            instructions = self.options.plan_form.instructions(conversation)
         return Round(
             engine=self.engine,
             dialect=self.dialect,

@@ -103,7 +103,7 @@ def registry_named(name: str) -> Registry:
 class UntitledJsonSchema(GenerateJsonSchema):
     """Pydantic's JSON Schema without titles made up from names: they tell the model nothing and cost prompt tokens."""
 
-    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - the signature is pydantic's
+    def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 
 

@@ -43,7 +43,7 @@ class Rounds:
         if isinstance(said, str):
             return "end" if "outline" in text and not is_text(constraint) else said
         if text.endswith('"arguments": '):
-            numbers = re.findall(r": call (\d+)", text)
+            numbers = re.findall(r"\bcall (\d+)", text)
             return json_text(said[int(numbers[-1]) if numbers else 0][1])
         if "outline" in text:
             return "".join(f"{name}: call {number}\n" for number, (name, _) in enumerate(said)) + "end"

@@ -1,0 +1,176 @@
+"""The forms that a plan can take. Each says how a model is asked, what it may write, and how that reads as a Plan.
+
+`joint` is the one that polycall uses: it was the most accurate on stock models (`docs/decoding.md` has the table). The
+others stay because a model may be trained for another, and because the table must be possible to measure again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from grammars.constraint import Constraint
+from grammars.conversation import Conversation
+from grammars.errors import ConfigurationError
+from grammars.plan import INSTRUCTIONS, Plan, PlannedCall, outline_constraint, read_outline
+from grammars.tools import Tool
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanStream:
+    """One stream of a plan: the text that it stands on, and what it may write."""
+
+    opening: str = ""
+    constraint: Constraint
+
+
+class PlanForm(Protocol):
+    """One form of plans. The instructions join the system message; the streams decode together."""
+
+    @property
+    def name(self) -> str: ...
+
+    def instructions(self, conversation: Conversation) -> str: ...
+
+    def streams(self, conversation: Conversation) -> list[PlanStream]: ...
+
+    def read(self, texts: Sequence[str], conversation: Conversation) -> Plan:
+        """The plan that the streams' texts say, in the streams' order."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joint:
+    """One stream: an outline of names and subjects in the order of the request."""
+
+    name: str
+    asked: str
+
+    def instructions(self, conversation: Conversation) -> str:
+        return self.asked
+
+    def streams(self, conversation: Conversation) -> list[PlanStream]:
+        return [PlanStream(constraint=outline_constraint(conversation))]
+
+    def read(self, texts: Sequence[str], conversation: Conversation) -> Plan:
+        return read_outline(texts[0], least=conversation.choice.least)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aliases:
+    """The joint outline with a letter in place of each name: fewer tokens where forced text is not skipped."""
+
+    name: str = "alias"
+
+    def instructions(self, conversation: Conversation) -> str:
+        listed = "\n".join(f"{alias} = {tool.name}" for alias, tool in lettered(conversation))
+        asked = INSTRUCTIONS.replace("the tool's name", "the tool's letter")
+        asked = asked.replace("the tools add and greet", "the tools a = add and b = greet")
+        return f"{asked.replace('add: ', 'a: ').replace('greet: ', 'b: ')}\n\nThe letters of your tools:\n{listed}"
+
+    def streams(self, conversation: Conversation) -> list[PlanStream]:
+        letters = {tool.name: alias for alias, tool in lettered(conversation)}
+        return [PlanStream(constraint=outline_constraint(conversation, letters))]
+
+    def read(self, texts: Sequence[str], conversation: Conversation) -> Plan:
+        names = {alias: tool.name for alias, tool in lettered(conversation)}
+        lettered_plan = read_outline(texts[0], least=conversation.choice.least)
+        return Plan(
+            calls=tuple(PlannedCall(tool=names[call.tool], subject=call.subject) for call in lettered_plan.calls)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lists:
+    """One stream a tool, all at once: a list of the subjects that need it, or "none"."""
+
+    name: str = "lists"
+
+    def instructions(self, conversation: Conversation) -> str:
+        return (
+            "Before you call a tool, list what the request needs it for: a few words of the request for each call, "
+            'separated by "; ", or "none". For example, for "What is 3 plus 4 and 5 plus 6? Then say hello to Ana" '
+            "the list of the tool add is: 3 and 4; 5 and 6"
+        )
+
+    def streams(self, conversation: Conversation) -> list[PlanStream]:
+        subject = r'[^\s;:{}\[\]"][^\n;{}\[\]"]{0,63}'
+        most = conversation.choice.most
+        constraint = Constraint.regex(rf"(none|{subject}(; {subject}){{0,{most - 1}}})\n")
+        return [
+            PlanStream(opening=f"The list of the tool {tool.name} is: ", constraint=constraint)
+            for tool in conversation.callable_tools
+        ]
+
+    def read(self, texts: Sequence[str], conversation: Conversation) -> Plan:
+        calls = [
+            PlannedCall(tool=tool.name, subject=subject)
+            for tool, text in zip(conversation.callable_tools, texts, strict=True)
+            if text != "none\n"
+            for subject in dict.fromkeys(re.split("; ", text.strip()))
+        ]
+        return Plan(calls=tuple(calls[: conversation.choice.most]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """One stream a tool, all at once, one step each: how many calls does it get? The calls then go by ordinals."""
+
+    name: str = "tally"
+
+    def instructions(self, conversation: Conversation) -> str:
+        return (
+            "Before you call tools, count for each tool how many calls of it the request needs, 0 to 9. For example, "
+            'for "What is 3 plus 4 and 5 plus 6? Then say hello to Ana" the tool add is needed 2 times.'
+        )
+
+    def streams(self, conversation: Conversation) -> list[PlanStream]:
+        digits = Constraint.choice([str(count) for count in range(min(9, conversation.choice.most) + 1)])
+        return [
+            PlanStream(opening=f"Calls of the tool {tool.name} that are needed:", constraint=digits)
+            for tool in conversation.callable_tools
+        ]
+
+    def read(self, texts: Sequence[str], conversation: Conversation) -> Plan:
+        counts = Counter({tool.name: int(text) for tool, text in zip(conversation.callable_tools, texts, strict=True)})
+        return Plan(
+            calls=tuple(
+                PlannedCall(tool=name, subject=f"call {number} of {count}")
+                for name, count in counts.items()
+                for number in range(1, count + 1)
+            )[: conversation.choice.most]
+        )
+
+
+def lettered(conversation: Conversation) -> list[tuple[str, Tool]]:
+    """Each tool with its alias: a, b, ... z, then aa, ab, ..."""
+    letters = [chr(ord("a") + index) for index in range(26)]
+    aliases = letters + [first + second for first in letters for second in letters]
+    return list(zip(aliases, conversation.callable_tools, strict=False))
+
+
+JOINT = Joint(name="joint", asked=INSTRUCTIONS)
+WITHOUT_EXAMPLE = Joint(name="without-example", asked=INSTRUCTIONS.partition("\n\nFor example")[0])
+FIRST_ARGUMENT = Joint(
+    name="first-argument",
+    asked=INSTRUCTIONS.replace(
+        "the few words of the request that tell this call from the others", "the value of the call's first argument"
+    )
+    .replace("add: 3 and 4", "add: 3")
+    .replace("add: 5 and 6", "add: 5"),
+)
+
+FORMS: dict[str, PlanForm] = {
+    form.name: form for form in (JOINT, WITHOUT_EXAMPLE, FIRST_ARGUMENT, Aliases(), Lists(), Tally())
+}
+
+
+def form_named(name: str) -> PlanForm:
+    """The form of this name, or a `ConfigurationError` that lists those there are."""
+    try:
+        return FORMS[name]
+    except KeyError:
+        raise ConfigurationError(f"no form of plan {name!r}; there are {', '.join(FORMS)}") from None
