@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from grammars.array import literal
 from grammars.constraint import Constraint
 from grammars.dialects import Dialect
 from grammars.plan import PlannedCall
-from grammars.prompt import call_opening
+from grammars.prompt import call_ending, call_opening
 from grammars.schema import read_schema
 from grammars.text_guard import TextGuard
 from grammars.tokenizer import Tokenizer
@@ -39,6 +40,16 @@ class Branch:
     skip_forced: bool = True
 
 
+def arguments_constraint(tool: Tool, dialect: Dialect, tokenizer: Tokenizer) -> Constraint:
+    """What stands in a call of `tool` after its opening: the arguments, and all that ends the call.
+
+    The ending is forced text, but it must be there: models like to close arguments and call with one token, `}}`, and
+    where they may not, they go on writing digits.
+    """
+    ending = literal(call_ending(dialect), tokenizer)
+    return Constraint(f"start: arguments {ending}\narguments: %json {read_schema(tool.parameters).grammar}")
+
+
 def call_branch(
     call: PlannedCall, tool: Tool, dialect: Dialect, tokenizer: Tokenizer, *, max_new_tokens: int, sampling: Sampling
 ) -> Branch:
@@ -50,7 +61,7 @@ def call_branch(
     guard = TextGuard(tokenizer, call.subject)
     return Branch(
         suffix=guard.encode(call_opening(call.tool, dialect, request=guard.text(call.subject))),
-        constraint=Constraint.schema(read_schema(tool.parameters).grammar),
+        constraint=arguments_constraint(tool, dialect, tokenizer),
         max_new_tokens=max_new_tokens,
         sampling=sampling,
     )

@@ -113,7 +113,7 @@ class Matcher:
         tokens: list[int] = []
         while not self.finished:
             found = [token for token in self._matcher.compute_ff_tokens() if token not in self._end_ids]
-            found = found or self._only_choice()
+            found = found or self.only_choice()
             if not found:
                 break
             for token in found:
@@ -121,7 +121,8 @@ class Matcher:
             tokens.extend(token for token in found if token not in self._end_ids)
         return tokens
 
-    def _only_choice(self) -> list[int]:
+    def only_choice(self) -> list[int]:
+        """The next token if there is just one, else nothing. Consumes nothing."""
         mask = self.mask()
         if int(numpy.bitwise_count(mask).sum()) != 1:
             return []

@@ -32,8 +32,9 @@ from grammars.tools import Tool
 from serving.models.catalogue import read_catalogue, resolve_model
 
 QUESTION = (
-    "I travel from Oslo to Lisbon today. What are the weather and the local time in each of the two cities, how many "
-    "EUR are 2000 NOK, and which hotels in Lisbon cost at most 120 euros a night?"
+    "I travel from Oslo to Lisbon today. What is the weather in Oslo and the weather in Lisbon, what is the local time "
+    "in Oslo and the local time in Lisbon, how many EUR are 2000 NOK, and which hotels in Lisbon cost at most 120 "
+    "euros a night?"
 )
 """Needs six calls to four tools."""
 

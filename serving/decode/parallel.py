@@ -7,6 +7,7 @@ same steps. A call is handed on the moment its branch ends.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -27,8 +28,10 @@ async def decode_parallel(round: Round, ledger: Ledger) -> AsyncGenerator[Decode
     if plan is None or len(plan.calls) < round.conversation.choice.least:
         ledger.fallbacks += 1
         events = decode_sequential(round, ledger)
+    elif plan.calls:
+        events = write_calls(round, plan, ledger)
     else:
-        events = write_calls(round, plan, ledger) if plan.calls else write_text(round, ledger)
+        events = write_text(await asyncio.to_thread(round.answering), ledger)
     async with aclosing(events):
         async for event in events:
             yield event
@@ -88,7 +91,7 @@ async def write_calls(round: Round, plan: Plan, ledger: Ledger) -> AsyncGenerato
                 continue
             name = plan.calls[event.index].tool
             ended.append((name, event.start_s, event.end))
-            outcome = read_branch(tools[name], event.end)
+            outcome = read_branch(tools[name], round.dialect, event.end)
             if isinstance(outcome, CallError):
                 failed.append(event.index)
             elif spare > 0 and any(outcome.same_as(other) for other in written.values()):

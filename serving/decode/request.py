@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from grammars.branch import Sampling
-from grammars.conversation import Conversation
+from grammars.conversation import Choice, Conversation
 from grammars.dialects import Dialect
 from grammars.plan_forms import JOINT, PlanForm
-from grammars.prompt import Prefix
+from grammars.prompt import Prefix, render
 from serving.engines.base import Engine
 
 Decoding = Literal["parallel", "sequential"]
@@ -51,6 +51,13 @@ class Round:
     request: RoundRequest
     conversation: Conversation
     prefix: Prefix
+
+    def answering(self) -> Round:
+        """The same round for an answer in text. Its prompt has neither outline nor tools: a small model that sees them
+        writes calls as text in place of an answer.
+        """
+        conversation = replace(self.conversation, choice=Choice(mode="none"))
+        return replace(self, prefix=render(conversation, self.dialect, self.engine.tokenizer))
 
     def limit(self, tokens: int) -> int:
         """The most tokens of a stream whose default bound is `tokens`."""

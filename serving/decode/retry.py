@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from grammars.branch import Branch
-from grammars.constraint import Constraint
+from grammars.branch import Branch, arguments_constraint
 from grammars.conversation import CALLS_LIMIT
+from grammars.dialects import Dialect
 from grammars.parse import CallOutcome, read_call
-from grammars.prompt import call_opening, call_text
-from grammars.schema import read_schema
+from grammars.prompt import call_ending, call_opening, call_text
 from grammars.text_guard import TextGuard
 from grammars.tools import CallError, Tool, ToolCall
 from serving.decode.ledger import Ledger
@@ -18,10 +17,10 @@ from serving.decode.streams import run_stream
 from serving.engines.base import BranchEnded
 
 
-def read_branch(tool: Tool, end: BranchEnded) -> CallOutcome:
-    """The call that a branch wrote as arguments, or what is wrong with it."""
+def read_branch(tool: Tool, dialect: Dialect, end: BranchEnded) -> CallOutcome:
+    """The call that a branch wrote, or what is wrong with it."""
     if end.reason == "complete":
-        return read_call(tool, end.text)
+        return read_call(tool, end.text.removesuffix(call_ending(dialect)))
     if end.reason == "length":
         return CallError(kind="truncated", message=f"the arguments of {tool.name!r} did not end within their limit")
     return CallError(kind="invalid_arguments", message=f"the grammar of {tool.name!r} broke: {end.error}")
@@ -36,10 +35,10 @@ async def retry_call(round: Round, tool: Tool, written: Sequence[ToolCall], ledg
     suffix = dialect.calls_open + before + call_opening(tool.name, dialect)
     branch = Branch(
         suffix=guard.encode(suffix),
-        constraint=Constraint.schema(read_schema(tool.parameters).grammar),
+        constraint=arguments_constraint(tool, dialect, round.engine.tokenizer),
         max_new_tokens=round.limit(round.options.call_tokens),
         sampling=round.sampling(CALLS_LIMIT + ledger.fallbacks),  # the streams before it are the plan and its branches
     )
     ended = await run_stream(round.engine, round.prefix, branch)
     ledger.streams([(f"{tool.name} (retry)", ended.start_s, ended.end)])
-    return read_branch(tool, ended.end)
+    return read_branch(tool, dialect, ended.end)

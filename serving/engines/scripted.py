@@ -221,14 +221,18 @@ class Writer:
         forced = self._matcher.forced()
         if isinstance(self._answer, tuple):
             for offset, token in enumerate(forced):
-                if self._scripted(position + offset) != token:
+                # Behind the script's end forced text may go on: whoever writes a call need not know how calls end.
+                if position + offset < len(self._answer) and self._answer[position + offset] != token:
                     self._error = f"the constraint forces other text than the script's after {''.join(self._text)!r}"
                     return forced[:offset]
         return forced
 
     def _scripted(self, position: int) -> int:
         assert isinstance(self._answer, tuple)
-        return self._answer[position] if position < len(self._answer) else END_ID
+        if position < len(self._answer):
+            return self._answer[position]
+        only = self._matcher.only_choice()
+        return only[0] if only else END_ID
 
     def _walk(self) -> int:
         bits = numpy.unpackbits(self._matcher.mask().view(numpy.uint8), bitorder="little")

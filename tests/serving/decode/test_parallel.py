@@ -103,7 +103,7 @@ async def test_branches_skip_what_the_grammar_forces() -> None:
     round = Round(conversation(), plan=outline("now"), calls=["{}"])
     await round.run()
     [call] = round.engine.groups[1]
-    assert (call.steps, call.text) == (0, "{}")
+    assert (call.steps, call.text) == (0, "{}}"), "the arguments, and the end of the call"
 
 
 # Text

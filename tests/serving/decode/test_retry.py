@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from grammars.dialects import JSON
 from grammars.tools import CallError, ToolCall
 from serving.decode.retry import read_branch
 from serving.engines.base import BranchEnded
@@ -17,7 +18,7 @@ def end(text: str, reason: Any = "complete", error: str | None = None) -> Branch
 
 
 def test_complete_and_valid_arguments_are_a_call() -> None:
-    call = read_branch(BAG, end(bag("a", "b")))
+    call = read_branch(BAG, JSON, end(bag("a", "b") + "}"))
     assert isinstance(call, ToolCall)
     assert (call.name, call.arguments) == ("pack.bag", {"things": ["a", "b"]})
 
@@ -25,14 +26,14 @@ def test_complete_and_valid_arguments_are_a_call() -> None:
 @pytest.mark.parametrize(
     ("ended", "kind", "said"),
     [
-        (end(bag("a", "a")), "invalid_arguments", "/things (uniqueItems)"),
+        (end(bag("a", "a") + "}"), "invalid_arguments", "/things (uniqueItems)"),
         (end(bag("a"), "length"), "truncated", "limit"),
         (end(bag("a")[:-1]), "truncated", "not JSON"),
         (end("", "failed", "out of fuel"), "invalid_arguments", "out of fuel"),
     ],
 )
 def test_anything_else_is_an_error_that_says_why_and_of_which_tool(ended: BranchEnded, kind: str, said: str) -> None:
-    error = read_branch(BAG, ended)
+    error = read_branch(BAG, JSON, ended)
     assert isinstance(error, CallError)
     assert error.kind == kind
     assert said in error.message

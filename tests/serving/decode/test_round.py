@@ -66,10 +66,19 @@ async def test_figures_say_how_the_round_was_decoded_and_on_how_many_tokens(deco
 async def test_model_is_told_how_to_write_what_it_is_made_to_write(
     choice: Choice, decoding: Decoding, instructions: str
 ) -> None:
-    round = Round(conversation(choice), plan=outline(), stream='{"tool_calls": [{"name": "now", "arguments": {}}]}')
+    stream = '{"tool_calls": [{"name": "now", "arguments": {}}]}'
+    round = Round(conversation(choice), plan=outline("now"), calls=["{}"], stream=stream, text="No.")
     await round.run(decoding=decoding)
     expected = render(conversation(choice), JSON, BYTES, instructions=instructions)
     assert set(round.engine.prefixes) == {expected}
+
+
+async def test_answer_in_text_is_asked_for_without_outline_and_without_tools() -> None:
+    round = Round(conversation(), plan=outline(), text="Hello.")
+    await round.run()
+    planning, answering = round.engine.prefixes
+    assert planning == render(conversation(), JSON, BYTES, instructions=plan.INSTRUCTIONS)
+    assert answering == render(conversation(Choice(mode="none")), JSON, BYTES)
 
 
 # What is refused
