@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import demo_tools
 import jsonschema_rs
@@ -66,7 +66,7 @@ def main(
     with running_server(model, console) as client:
         with console.status("warming up, both ways"):
             for decoding in ("parallel", "sequential"):
-                ask(client, model, "Say hello.", decoding)
+                ask(client, model, "Say hello.", decoding, choice="none")
         with console.status("asking, decoded in parallel"):
             parallel = ask(client, model, QUESTION, "parallel")
         # Second, and so with what the first run left in the server's caches: an advantage for the peer, not for us.
@@ -123,11 +123,14 @@ def wait_until_ready(server: subprocess.Popen[bytes], client: OpenAI) -> None:
     raise SystemExit(f"the server was not ready after {START_LIMIT_S:.0f} s")
 
 
-def ask(client: OpenAI, model: str, question: str, decoding: str) -> Run:
-    """One question, whole, and the `polycall` object of its answer."""
+def ask(
+    client: OpenAI, model: str, question: str, decoding: str, choice: Literal["none", "required"] = "required"
+) -> Run:
+    """One question, whole, and its answer's `polycall` object. Both ways must call: a made-up answer is no peer."""
     completion = client.chat.completions.create(
         model=model,
         messages=[{"role": "user", "content": question}],
+        tool_choice=choice,
         extra_body={"polycall": {"decoding": decoding}},
     )
     extra = completion.model_extra or {}

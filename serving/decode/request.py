@@ -12,6 +12,12 @@ from grammars.plan_forms import JOINT, PlanForm
 from grammars.prompt import Prefix, render
 from serving.engines.base import Engine
 
+ANSWER_INSTRUCTIONS = (
+    "Answer the user's request in plain words, with what the tools have found out for it: their results stand in the "
+    "conversation."
+)
+"""What the system message says where an answer in text follows results: small models thank for them otherwise."""
+
 Decoding = Literal["parallel", "sequential"]
 
 
@@ -57,7 +63,9 @@ class Round:
         writes calls as text in place of an answer.
         """
         conversation = replace(self.conversation, choice=Choice(mode="none"))
-        return replace(self, prefix=render(conversation, self.dialect, self.engine.tokenizer))
+        instructions = ANSWER_INSTRUCTIONS if conversation.messages[-1].role == "tool" else ""
+        prefix = render(conversation, self.dialect, self.engine.tokenizer, instructions=instructions)
+        return replace(self, prefix=prefix)
 
     def limit(self, tokens: int) -> int:
         """The most tokens of a stream whose default bound is `tokens`."""
