@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from eval_bfcl import Outcome, Report, answer_cases, report_of
+from eval_bfcl import Outcome, Report, answer_cases, decoder_of, report_of
 from rich.console import Console
 from rich.table import Table
 
@@ -33,6 +33,7 @@ def bfcl(
     decoding: Annotated[Literal["parallel", "sequential"], typer.Option(help="How calls are decoded")] = "parallel",
     limit: Annotated[int | None, typer.Option(help="Only the first so many cases")] = None,
     plan_form: Annotated[str, typer.Option(help=f"The form of the plan: {', '.join(FORMS)}")] = "joint",
+    dialect: Annotated[str | None, typer.Option(help="json, hermes, mistral; default: the model's own")] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Cases that are decoded together")] = 12,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto")] = "auto",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16, or auto for the stored type")] = "auto",
@@ -42,7 +43,8 @@ def bfcl(
     """Answer BFCL cases and score the calls with BFCL's own AST checker."""
     cases = load_cases(category, limit)
     engine = build_engine(load_settings({"model": model, "device": device, "dtype": dtype}))
-    outcomes = asyncio.run(answer_cases(engine, cases, decoding, plan_form, concurrency, Console(stderr=True)))
+    decoder = decoder_of(engine, dialect, plan_form)
+    outcomes = asyncio.run(answer_cases(decoder, cases, decoding, concurrency, Console(stderr=True)))
     report = report_of(category, model, decoding, plan_form, outcomes)
     Console().print(table(report))
     if json_file is not None:

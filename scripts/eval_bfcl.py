@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from finetune.bfcl import Case, Verdict, expects_calls, score
 from grammars.conversation import Choice, Conversation
-from grammars.dialects import dialect_of
+from grammars.dialects import dialect_named, dialect_of
 from grammars.plan_forms import form_named
 from grammars.tools import ToolCall
 from serving.decode.events import CallFailed, CallWritten, RoundEnded
@@ -65,12 +65,16 @@ class Report:
     fallbacks: int
 
 
+def decoder_of(engine: Engine, dialect: str | None, plan_form: str) -> Decoder:
+    """A decoder within `BOUNDS`, in the dialect of this name or else the model's own."""
+    spoken = dialect_named(dialect) if dialect else dialect_of(engine.tokenizer)
+    return Decoder(engine, spoken, replace(BOUNDS, plan_form=form_named(plan_form)))
+
+
 async def answer_cases(
-    engine: Engine, cases: Sequence[Case], decoding: Decoding, plan_form: str, concurrency: int, console: Console
+    decoder: Decoder, cases: Sequence[Case], decoding: Decoding, concurrency: int, console: Console
 ) -> list[Outcome]:
-    """Every case answered and scored, with a progress bar; closes the engine."""
-    options = replace(BOUNDS, plan_form=form_named(plan_form))
-    decoder = Decoder(engine, dialect_of(engine.tokenizer), options)
+    """Every case answered and scored, with a progress bar; closes the decoder's engine."""
     gate = asyncio.Semaphore(concurrency)
     with Progress(console=console) as progress:
         task = progress.add_task(f"{cases[0].category}, {decoding}", total=len(cases))
@@ -82,7 +86,7 @@ async def answer_cases(
                 return outcome
 
         outcomes = await asyncio.gather(*map(answer, cases))
-    await engine.close()
+    await decoder.engine.close()
     return list(outcomes)
 
 
