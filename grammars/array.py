@@ -23,7 +23,7 @@ request does not need.
 
 For example, with the tools add and greet, the calls for "What is 3 plus 4 and 5 plus 6? Then say hello to Ana" are:
 {example}"""
-"""How a model is asked for calls in one stream: with the worked example that the outline has too."""
+"""How a model is asked for calls in one stream: with the same worked example as for an outline."""
 
 EXAMPLE = (("add", {"a": 3, "b": 4}), ("add", {"a": 5, "b": 6}), ("greet", {"name": "Ana"}))
 

@@ -8,7 +8,6 @@ fixed through the caller's bounds, so that weak weights do the same work as stro
 from __future__ import annotations
 
 import asyncio
-import gc
 import platform
 import re
 import time
@@ -58,10 +57,10 @@ TOOL = Tool(
         "type": "object",
         "properties": {
             "city": {"type": "string", "maxLength": 24},
-            "unit": {"enum": ["celsius", "fahrenheit"]},
-            "days": {"type": "integer", "minimum": 1, "maximum": 14},
+            "temperature_unit": {"enum": ["celsius", "fahrenheit"]},
+            "forecast_days": {"type": "integer", "minimum": 1, "maximum": 14},
         },
-        "required": ["city", "unit", "days"],
+        "required": ["city", "temperature_unit", "forecast_days"],
     },
 )
 
@@ -71,8 +70,8 @@ class DecodeRow:
     """N calls of three arguments: medians of seconds, decode steps on the critical path, memory in MiB.
 
     `sequential` is one stream with a decode step a token; `sequential_skipping` the same without a step for forced
-    tokens; `parallel` plan and branches. `ratio` is sequential over parallel. `peak_mib` is what a parallel run takes
-    beyond the loaded model, its prefix included; `peak_mib_one_branch` the same for one call.
+    tokens; `parallel` plan and branches. `ratio` is sequential over parallel. `peak_mib` is the memory of keys and
+    values at its peak in a parallel run, prefix included; `peak_mib_one_branch` the same for one call.
     """
 
     engine: str
@@ -193,37 +192,15 @@ async def decode_once(decoder: Decoder, conversation: Conversation, request: Rou
 
 
 async def peak_mib(decoder: Decoder, conversation: Conversation) -> float | None:
-    """The most memory that a parallel round takes beyond what is held before it, its prefix read anew."""
+    """The most memory that keys and values take in a parallel round, its prefix read anew."""
     engine = decoder.engine
-    if isinstance(engine, TransformersEngine):
-        engine.forget_prefixes()
-    gc.collect()
-    before = reset_peak()
+    if not isinstance(engine, TransformersEngine):
+        return None
+    engine.forget_prefixes()
+    engine.take_peak_rows_bytes()
     async for _ in decoder.decode_round(conversation, WAYS["parallel"]):
         pass
-    after = read_peak()
-    return None if before is None or after is None else round((after - before) / 2**20, 1)
-
-
-def reset_peak() -> int | None:
-    """Begin to watch the peak; the bytes in use now. On CUDA the device's, on Linux the process's own."""
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_allocated()
-    refs = Path("/proc/self/clear_refs")
-    if not refs.exists():
-        return None
-    refs.write_text("5")  # sets the peak to what is resident now (proc_pid_clear_refs(5))
-    return read_peak()
-
-
-def read_peak() -> int | None:
-    """The peak since `reset_peak`, in bytes."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    status = Path("/proc/self/status")
-    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
-    return int(found.group(1)) * 1024 if found else None
+    return round(engine.take_peak_rows_bytes() / 2**20, 1)
 
 
 def machine() -> str:

@@ -13,7 +13,6 @@ from rich.table import Table
 matplotlib.use("Agg")  # files only: no screen is needed
 
 COLUMNS = {
-    "calls": "calls",
     "sequential_s": "sequential s",
     "sequential_skipping_s": "skipping s",
     "parallel_s": "parallel s",
@@ -21,7 +20,7 @@ COLUMNS = {
     "sequential_steps": "sequential steps",
     "sequential_skipping_steps": "skipping steps",
     "parallel_steps": "parallel steps",
-    "plan_steps": "of these plan",
+    "plan_steps": "plan steps",
     "valid": "valid",
     "peak_mib": "peak MiB",
     "peak_mib_one_branch": "one branch MiB",
@@ -29,12 +28,13 @@ COLUMNS = {
 
 
 def table(rows: Sequence[DecodeRow], machine: str) -> Table:
-    """The rows as a table, with model and machine above it."""
+    """The rows as a table, one column a number of calls, with model and machine above it."""
     view = Table(title=f"{rows[0].model} on {rows[0].engine}, {machine}")
-    for title in COLUMNS.values():
-        view.add_column(title, justify="right")
+    view.add_column("")
     for row in rows:
-        view.add_row(*(str(getattr(row, name)) for name in COLUMNS))
+        view.add_column(f"{row.calls} calls" if row.calls > 1 else "1 call", justify="right")
+    for name, title in COLUMNS.items():
+        view.add_row(title, *(str(getattr(row, name)) for row in rows))
     return view
 
 

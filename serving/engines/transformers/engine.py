@@ -76,6 +76,11 @@ class TransformersEngine:
         """The memory of all keys and values that are held, remembered prefixes included."""
         return self._worker.pool.bytes
 
+    def take_peak_rows_bytes(self) -> int:
+        """The most memory that keys and values took since the last look."""
+        peak, self._worker.peak_rows_bytes = self._worker.peak_rows_bytes, 0
+        return peak
+
     def forget_prefixes(self) -> None:
         """Drop every remembered prefix on which nobody stands, as if the engine had just been loaded."""
         self._worker.forget_prefixes()

@@ -48,6 +48,7 @@ class Worker:
         self._waiting: deque[Job] = deque()
         self._live: list[Job] = []
         self.steps = 0
+        self.peak_rows_bytes = 0
         self._closing = False
         self._forgetting = False
         self._wake = threading.Condition()
@@ -178,6 +179,7 @@ class Worker:
             return
         self.steps += 1
         logits = self._model.read(spans)
+        self.peak_rows_bytes = max(self.peak_rows_bytes, self.pool.bytes)
         for reader, count in reading:
             if isinstance(reader, Stream):
                 reader.read += reader.unread[:count]
