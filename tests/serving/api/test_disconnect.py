@@ -34,7 +34,8 @@ def test_branches_are_free_within_one_step_after_the_client_left(serve: Serve, s
     with httpx.Client(base_url=server.url, timeout=20) as client:
         if stream:
             with client.stream("POST", "/v1/chat/completions", json=body(server, stream=True)) as response:
-                next(response.iter_lines())
+                lines = response.iter_lines()  # held: an iterator that is collected closes the connection
+                next(lines)
                 until(lambda: server.engine.live_branches == 1, 1)
         else:
             with pytest.raises(httpx.ReadTimeout):
