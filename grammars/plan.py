@@ -40,7 +40,7 @@ add: 3 and 4
 add: 5 and 6
 greet: Ana
 end"""
-"""How a model is asked for an outline: with one worked example, which is worth a lot to a stock model."""
+"""How a model is asked for an outline: with one worked example."""
 
 
 @dataclass(frozen=True, kw_only=True)

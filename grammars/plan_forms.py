@@ -1,7 +1,7 @@
 """The forms that a plan can take. Each says how a model is asked, what it may write, and how that reads as a Plan.
 
-`joint` is the one that polycall uses: it was the most accurate on stock models (`docs/decoding.md` has the table). The
-others stay because a model may be trained for another, and because the table must be possible to measure again.
+`joint` is the one that polycall uses; the others are there to be compared with it, and because a model may be trained
+for another. `docs/decoding.md` says which of them have been measured.
 """
 
 from __future__ import annotations

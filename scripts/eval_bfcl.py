@@ -22,7 +22,7 @@ from serving.decode.round import DecodeOptions, Decoder, RoundRequest
 from serving.engines.base import Engine
 
 BOUNDS = DecodeOptions(plan_tokens=300, call_tokens=160, stream_tokens=700)
-"""Bounds a little above what the longest gold answers need, alike for both ways: weak weights that run away are cut."""
+"""The same bounds for both ways: weak weights that run away are cut."""
 
 
 @dataclass(frozen=True, kw_only=True)
