@@ -45,7 +45,7 @@ class Report:
     """One category. `invalid_calls` counts calls handed on that break their tool's schema or the JSON.
 
     `decode_steps` and `plan_steps` are means on the critical path. A sequential stream counts a step a token, as other
-    servers decode it, although this run skips the forced ones to save time: they change nothing in the text.
+    servers decode it, although this run skips the forced ones to save time.
     `failed_calls` counts calls that were given up after a second try, and are missing from the answer.
     """
 
