@@ -10,7 +10,22 @@ from typing import Any, Literal
 
 NAME_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 
-ErrorKind = Literal["invalid_arguments", "unknown_tool", "tool_error", "timeout", "truncated", "cancelled"]
+ErrorKind = Literal[
+    "invalid_arguments",
+    "unknown_tool",
+    "tool_error",
+    "timeout",
+    "truncated",
+    "cancelled",
+    "denied",
+    "dependency_failed",
+    "unknown_reference",
+    "reference_cycle",
+    "duplicate_id",
+    "result_too_large",
+    "unknown_outcome",
+]
+"""What can go wrong with one call. `unknown_outcome`: it was begun, and nobody knows whether it did what it does."""
 
 
 def is_tool_name(name: str) -> bool:

@@ -6,19 +6,17 @@ The seam is narrow on purpose: a turn begins an execution, starts calls on it, h
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
 from grammars.tools import CallError, ErrorKind, Tool, ToolCall, ToolResult, json_text
-from serving.execute.registry import RegisteredTool, Registry
+from serving.execute.registry import Registry
+from serving.execute.server_tool import InvalidArguments, Runner, ServerTool, ToolRefused
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,27 +92,25 @@ class Execution:
         self._tell(CallFinished(call=call, result=result, start_s=start_s, end_s=time.monotonic()))
 
 
-async def run_call(registered: RegisteredTool | None, call: ToolCall) -> ToolResult:
+async def run_call(found: ServerTool | None, call: ToolCall) -> ToolResult:
     """The result of one call. Raises nothing but `CancelledError`: what a tool does wrong is data."""
-    if registered is None:
+    if found is None:
         return failed(call, "unknown_tool", f"the server has no tool {call.name!r}")
-    try:
-        arguments = registered.read(call.arguments)
-    except ValidationError as error:
-        return failed(call, "invalid_arguments", readable(error))
-    except Exception as error:  # a validator of the tool's own may raise anything
-        return failed(call, "invalid_arguments", described(error))
-    running = asyncio.ensure_future(invoked(registered, arguments))
+    running = asyncio.ensure_future(outcome(found.runner, call.arguments))
     try:
         # `wait` leaves at the limit even if the tool refuses to be cancelled; the tool is then left behind
-        done, _ = await asyncio.wait({running}, timeout=registered.timeout_s)
+        done, _ = await asyncio.wait({running}, timeout=found.facts.timeout_s)
     finally:
         running.cancel()
     if not done:
-        return failed(call, "timeout", f"no result within {registered.timeout_s:g} s")
+        return failed(call, "timeout", f"no result within {found.facts.timeout_s:g} s")
     if running.cancelled():
         return failed(call, "tool_error", "the tool cancelled itself")
     value, raised = running.result()
+    if isinstance(raised, InvalidArguments):
+        return failed(call, "invalid_arguments", str(raised))
+    if isinstance(raised, ToolRefused):
+        return failed(call, "tool_error", str(raised))
     if raised is not None:
         return failed(call, "tool_error", described(raised))
     try:
@@ -125,46 +121,12 @@ async def run_call(registered: RegisteredTool | None, call: ToolCall) -> ToolRes
     return ToolResult(call_id=call.id, value=value)
 
 
-Outcome = tuple[Any, BaseException | None]
-"""What a function returned, or what it raised: as data, since a future cannot carry every exception."""
-
-
-def invoked(registered: RegisteredTool, arguments: dict[str, Any]) -> Awaitable[Outcome]:
-    """The function, running: on the event loop if it is async, in a thread if it is not."""
-    if registered.is_async:
-        return on_loop(registered.function, arguments)
-    return in_thread(registered.function, arguments)
-
-
-async def on_loop(function: Callable[..., Any], arguments: dict[str, Any]) -> Outcome:
+async def outcome(runner: Runner, arguments: Mapping[str, Any]) -> tuple[Any, BaseException | None]:
+    """What the runner returned, or what it raised: as data, since a task cannot carry every exception."""
     try:
-        return await function(**arguments), None
+        return await runner.run(arguments), None
     except (Exception, SystemExit) as error:
         return None, error
-
-
-def in_thread(function: Callable[..., Any], arguments: dict[str, Any]) -> asyncio.Future[Outcome]:
-    """Run in a thread of its own: a pool would be used up by functions that hang, and would hold up the exit."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Outcome] = loop.create_future()
-    context = contextvars.copy_context()
-
-    def settle(outcome: Outcome) -> None:
-        if not future.done():
-            future.set_result(outcome)
-
-    def work() -> None:
-        try:
-            outcome: Outcome = context.run(partial(function, **arguments)), None
-        except BaseException as error:
-            outcome = None, error
-        try:
-            loop.call_soon_threadsafe(settle, outcome)
-        except RuntimeError:  # the loop is closed: nobody is left to tell
-            return
-
-    threading.Thread(target=work, name=f"tool {getattr(function, '__name__', function)}", daemon=True).start()
-    return future
 
 
 def failed(call: ToolCall, kind: ErrorKind, message: str) -> ToolResult:
@@ -174,9 +136,3 @@ def failed(call: ToolCall, kind: ErrorKind, message: str) -> ToolResult:
 def described(error: BaseException) -> str:
     """What the model reads of an exception: its type and its words, without a traceback."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
-def readable(error: ValidationError) -> str:
-    """Which arguments are wrong and why, on one line, without pydantic's links."""
-    details = error.errors(include_url=False, include_context=False, include_input=False)
-    return "; ".join(f"{'.'.join(map(str, detail['loc'])) or 'arguments'}: {detail['msg']}" for detail in details)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import datetime
+import math
 from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from grammars.errors import ConfigurationError
-from serving.execute.registry import DEFAULT_TIMEOUT_S, RegisteredTool, Registry
+from serving.execute.facts import DEFAULT_TIMEOUT_S, Resource
+from serving.execute.registry import Registry
+from serving.execute.runners import FunctionRunner
+from serving.execute.server_tool import InvalidArguments, ServerTool
 
 
 class Unit(Enum):
@@ -29,12 +33,19 @@ class Booking(BaseModel):
     guests: int
 
 
-def registered(function: Any, **options: Any) -> RegisteredTool:
+def registered(function: Any, **options: Any) -> ServerTool:
     registry = Registry()
     registry.tool(**options)(function)
     found = registry.get(options.get("name") or function.__name__)
     assert found is not None
     return found
+
+
+def read_by(function: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The keyword arguments that the function gets."""
+    runner = registered(function).runner
+    assert isinstance(runner, FunctionRunner)
+    return runner.read(arguments)
 
 
 def weather(city: str, day: datetime.date, unit: Unit = Unit.CELSIUS) -> str:
@@ -65,8 +76,8 @@ def test_descriptions_and_bounds_of_a_field_reach_the_schema() -> None:
 
 def test_name_description_and_timeout_can_be_given() -> None:
     found = registered(weather, name="forecast", description="Short.", timeout_s=1.5)
-    assert (found.tool.name, found.tool.description, found.timeout_s) == ("forecast", "Short.", 1.5)
-    assert registered(weather).timeout_s == DEFAULT_TIMEOUT_S
+    assert (found.tool.name, found.tool.description, found.facts.timeout_s) == ("forecast", "Short.", 1.5)
+    assert registered(weather).facts.timeout_s == DEFAULT_TIMEOUT_S
 
 
 def test_a_function_without_parameters_takes_an_empty_object() -> None:
@@ -76,11 +87,11 @@ def test_a_function_without_parameters_takes_an_empty_object() -> None:
     found = registered(now)
     assert found.tool.parameters["type"] == "object"
     assert found.tool.description == ""
-    assert found.read({}) == {}
+    assert read_by(now, {}) == {}
 
 
 def test_arguments_are_converted_as_the_annotations_say() -> None:
-    assert registered(weather).read({"city": "Bern", "day": "2026-11-20", "unit": "fahrenheit"}) == {
+    assert read_by(weather, {"city": "Bern", "day": "2026-11-20", "unit": "fahrenheit"}) == {
         "city": "Bern",
         "day": datetime.date(2026, 11, 20),
         "unit": Unit.FAHRENHEIT,
@@ -90,14 +101,14 @@ def test_arguments_are_converted_as_the_annotations_say() -> None:
 def test_nested_dataclasses_and_models_are_built() -> None:
     def visit(place: Place, booking: Booking, tags: set[str]) -> None: ...
 
-    read = registered(visit).read({"place": {"name": "Eiger"}, "booking": {"guests": 2}, "tags": ["a", "a"]})
+    read = read_by(visit, {"place": {"name": "Eiger"}, "booking": {"guests": 2}, "tags": ["a", "a"]})
     assert read == {"place": Place("Eiger"), "booking": Booking(guests=2), "tags": {"a"}}
 
 
 def test_parameter_names_that_pydantic_models_reserve_are_ordinary_here() -> None:
     def odd(schema: str, copy: bool, _hidden: int = 3, *, model_config: str = "x") -> None: ...
 
-    read = registered(odd).read({"schema": "s", "copy": True})
+    read = read_by(odd, {"schema": "s", "copy": True})
     assert read == {"schema": "s", "copy": True, "_hidden": 3, "model_config": "x"}
 
 
@@ -111,9 +122,8 @@ def test_parameter_names_that_pydantic_models_reserve_are_ordinary_here() -> Non
     ],
 )
 def test_arguments_that_do_not_fit_are_refused_with_their_place(arguments: dict[str, Any], where: str) -> None:
-    with pytest.raises(ValidationError) as caught:
-        registered(weather).read(arguments)
-    assert [error["loc"] for error in caught.value.errors()] == [(where,)]
+    with pytest.raises(InvalidArguments, match=f"^{where}: "):
+        read_by(weather, arguments)
 
 
 def variadic(*cities: str) -> None: ...
@@ -138,6 +148,11 @@ def test_parameters_that_no_json_object_can_fill_are_refused(function: Any, name
         ({"name": "not a name"}, "not a tool name"),
         ({"timeout_s": 0}, "timeout_s"),
         ({"timeout_s": float("nan")}, "timeout_s"),
+        ({"duration_s": -1.0}, "duration_s"),
+        ({"retries": -1, "idempotent": True}, "retries must be 0 or more"),
+        ({"retries": 1}, "idempotent or read_only"),
+        ({"read_only": True, "writes": ["account:{city}"]}, "read_only tool cannot write"),
+        ({"resource": "api.weather"}, "not declared"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, Any], says: str) -> None:
@@ -150,6 +165,23 @@ def test_a_name_is_registered_once() -> None:
     registry.tool()(weather)
     with pytest.raises(ConfigurationError, match="twice"):
         registry.tool()(weather)
+
+
+def test_resources_are_declared_once_and_before_their_tools() -> None:
+    registry = Registry()
+    registry.resource(Resource(name="api.weather", capacity=4, rate_per_s=10.0))
+    registry.tool(resource="api.weather")(weather)
+    found = registry.get("weather")
+    assert found is not None
+    assert found.facts.resource == registry.resources[0].name == "api.weather"
+    with pytest.raises(ConfigurationError, match="twice"):
+        registry.resource(Resource(name="api.weather"))
+
+
+@pytest.mark.parametrize(("capacity", "rate_per_s"), [(0, None), (None, 0.0), (None, math.nan), (None, math.inf)])
+def test_a_resource_that_admits_nothing_or_anything_is_refused(capacity: int | None, rate_per_s: float | None) -> None:
+    with pytest.raises(ConfigurationError, match="the resource"):
+        Resource(name="api.weather", capacity=capacity, rate_per_s=rate_per_s)
 
 
 def test_tools_are_offered_in_the_order_of_registration() -> None:
