@@ -13,8 +13,8 @@ from serving.execute.facts import ToolFacts
 
 
 class CallRecorder(Protocol):
-    """Records the calls of one turn. Called on the event loop, for many calls at once; neither method raises anything
-    but `CancelledError`. The time that they take counts neither against a call's timeout nor as its duration.
+    """Records the calls of one turn. Called on the event loop, for many calls at once. Raises nothing but
+    `CancelledError`, and the time that it takes counts neither against a call's timeout nor as its duration.
     """
 
     async def intent(self, call: ToolCall, facts: ToolFacts) -> ToolResult | None:
@@ -23,8 +23,11 @@ class CallRecorder(Protocol):
         """
         ...
 
-    async def outcome(self, call: ToolCall, result: ToolResult) -> None:
-        """After the last attempt, for each call that was told to go ahead; also for one that was cancelled."""
+    def outcome(self, call: ToolCall, result: ToolResult) -> None:
+        """After the last attempt, once for each call that was told to go ahead; also for one that was cancelled.
+
+        `call` is as it was given to `intent`. Does not wait: what is recorded later is written later.
+        """
         ...
 
 
@@ -34,5 +37,5 @@ class NoRecorder:
     async def intent(self, call: ToolCall, facts: ToolFacts) -> ToolResult | None:
         return None
 
-    async def outcome(self, call: ToolCall, result: ToolResult) -> None:
+    def outcome(self, call: ToolCall, result: ToolResult) -> None:
         return None
