@@ -4,9 +4,13 @@ PolycallError
 ├── RequestError         the caller must change the request (4xx)
 │   ├── SchemaRefused    a tool's JSON Schema cannot be honoured: names JSON pointer and keyword
 │   ├── ContextExceeded  the prompt is longer than the model's context
-│   └── NotFound         the model, or another thing asked for, is not here (404)
+│   ├── NotFound         the model, or another thing asked for, is not here (404)
+│   ├── KeyReused        an idempotency key came back with another request (422)
+│   └── AlreadyTaken     approvals that an earlier request has brought already (409)
+├── TurnInProgress       the same request is being answered; ask again for its answer (409)
 ├── DecodingFailed       the model wrote nothing usable; asking again may help (500)
 ├── Overloaded           the server is full or going away; ask later (503)
+├── JournalUnavailable   what must be written down before it is done cannot be; ask later (503)
 └── ConfigurationError   the operator must change settings or files; raised before serving
 
 What a *tool* does wrong, and a single call that the model gets wrong, is no exception: it is data, a `CallError`
@@ -67,6 +71,44 @@ class NotFound(RequestError):
 
     status = 404
     code = "not_found"
+
+
+class KeyReused(RequestError):
+    """The idempotency key stands for another request of the same caller."""
+
+    status = 422
+    code = "idempotency_key_reused"
+
+
+class AlreadyTaken(RequestError):
+    """What the request brings was brought before, and acted on: acting again could do harm."""
+
+    status = 409
+    code = "already_decided"
+
+
+class TurnInProgress(PolycallError):
+    """The turn that the request asks for is running, here or on another server; its answer can be had afterwards."""
+
+    status = 409
+    code = "turn_in_progress"
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class TurnLost(TurnInProgress):
+    """The turn was taken over by another request, since this one showed no sign of life."""
+
+
+class JournalUnavailable(PolycallError):
+    """The journal cannot be read or written now, so that nothing can be done that must not be done twice."""
+
+    status = 503
+    code = "journal_unavailable"
+    retryable = True
 
 
 class DecodingFailed(PolycallError):

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from grammars.tools import CallError, ErrorKind, Tool, ToolCall, ToolResult, json_text
+from serving.execute.recorder import CallRecorder, NoRecorder
 from serving.execute.registry import Registry
 from serving.execute.server_tool import InvalidArguments, Runner, ServerTool, ToolRefused
 
@@ -55,17 +56,20 @@ class Executor:
         """Whether calls of this tool are run here; others are the client's."""
         return self._registry.get(name) is not None
 
-    def begin(self, tell: Callable[[ExecutionEvent], None]) -> Execution:
-        """The execution of one turn. `tell` hears every event, on the event loop; it must not raise."""
-        return Execution(self._registry, tell)
+    def begin(self, tell: Callable[[ExecutionEvent], None], recorder: CallRecorder | None = None) -> Execution:
+        """The execution of one turn. `tell` hears every event, on the event loop; it must not raise. `recorder` is
+        asked before each call, and told what came of it.
+        """
+        return Execution(self._registry, tell, recorder or NoRecorder())
 
 
 class Execution:
     """The calls of one turn. Belongs to one event loop."""
 
-    def __init__(self, registry: Registry, tell: Callable[[ExecutionEvent], None]) -> None:
+    def __init__(self, registry: Registry, tell: Callable[[ExecutionEvent], None], recorder: CallRecorder) -> None:
         self._registry = registry
         self._tell = tell
+        self._recorder = recorder
         self._running: set[asyncio.Task[ToolResult]] = set()
 
     @property
@@ -76,7 +80,7 @@ class Execution:
     def start(self, call: ToolCall) -> None:
         """Run the call at once, beside all others. Its `CallFinished` follows, whatever happens."""
         start_s = time.monotonic()
-        task = asyncio.create_task(run_call(self._registry.get(call.name), call))
+        task = asyncio.create_task(run_recorded(self._registry.get(call.name), call, self._recorder))
         self._running.add(task)
         self._tell(CallStarted(call=call, at_s=start_s))
         task.add_done_callback(partial(self._finish, call, start_s))
@@ -92,10 +96,23 @@ class Execution:
         self._tell(CallFinished(call=call, result=result, start_s=start_s, end_s=time.monotonic()))
 
 
-async def run_call(found: ServerTool | None, call: ToolCall) -> ToolResult:
-    """The result of one call. Raises nothing but `CancelledError`: what a tool does wrong is data."""
+async def run_recorded(found: ServerTool | None, call: ToolCall, recorder: CallRecorder) -> ToolResult:
+    """The result of one call, which the recorder lets run, or knows. Raises nothing but `CancelledError`."""
     if found is None:
         return failed(call, "unknown_tool", f"the server has no tool {call.name!r}")
+    known = await recorder.intent(call, found.facts)
+    if known is not None:
+        return known
+    result = failed(call, "cancelled", "the turn ended before the call did")
+    try:
+        result = await run_call(found, call)
+    finally:
+        recorder.outcome(call, result)
+    return result
+
+
+async def run_call(found: ServerTool, call: ToolCall) -> ToolResult:
+    """The result of one call. Raises nothing but `CancelledError`: what a tool does wrong is data."""
     running = asyncio.ensure_future(outcome(found.runner, call.arguments))
     try:
         # `wait` leaves at the limit even if the tool refuses to be cancelled; the tool is then left behind
