@@ -42,7 +42,7 @@ ADAPTERS = {
     "transformers": ("serving.engines.transformers", "serving.models.convert"),
     "vllm": (),
     "ray": (),
-    "mcp": (),
+    "mcp": ("serving.execute.mcp",),
     "sqlalchemy": (),
     "bfcl_eval": ("finetune.bfcl",),
 }
