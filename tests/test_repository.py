@@ -27,6 +27,8 @@ COMES_WITH = {"pydantic-core": "pydantic", "starlette": "fastapi"}
 """Libraries that are part of another, which alone is declared."""
 BEHIND_TRANSFORMERS = {"accelerate", "gguf"}
 """What transformers imports, and only for GGUF files."""
+BEHIND_SQLALCHEMY = {"aiosqlite", "asyncpg"}
+"""What SQLAlchemy imports, each for one database."""
 COMMAND = re.compile(r"^(?:\$ )?((?:scripts/\w+|polycall)(?: .*)?)$", re.MULTILINE)
 
 
@@ -98,7 +100,7 @@ def test_declared_dependencies_are_just_the_imported_libraries() -> None:
         for path in (ROOT / package).rglob("*.py")
         for library in imported_libraries(path)
     }
-    assert {COMES_WITH.get(name, name) for name in imported} - {"bfcl-eval"} == declared - BEHIND_TRANSFORMERS
+    assert {COMES_WITH.get(name, name) for name in imported} - {"bfcl-eval"} == declared - BEHIND_TRANSFORMERS - BEHIND_SQLALCHEMY
 
 
 def imported_libraries(path: Path) -> set[str]:

@@ -1,9 +1,9 @@
 """Journal: what was done for which request, written down before it is done, so that nothing is done twice.
 
-A turn is begun in the journal and held by one server; only its holder may write to it. Each call that could do harm when
-it runs twice is written down before it starts, each result after it. When a server dies, or a client leaves, the turn is
-open: whoever brings its idempotency key next goes on with it, and finds what was begun and what came of it. What is
-written is JSON text, of which the journal understands the calls only.
+A turn is begun in the journal and held by one server; only its holder may write to it. Each call that could do harm
+when it runs twice is written down before it starts, each result after it. When a server dies, or a client leaves, the
+turn is open: whoever brings its idempotency key next goes on with it, and finds what was begun and what came of it.
+What is written is JSON text, of which the journal understands the calls only.
 """
 
 from __future__ import annotations

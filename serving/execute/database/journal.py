@@ -1,0 +1,324 @@
+"""DatabaseJournal: the journal that survives. SQLite in a file by default, PostgreSQL for several servers.
+
+A turn that runs is leased to its holder: the lease grows with every write and with a heartbeat. When it has run out,
+for the holder was killed, another request may take the turn over; the old holder's token is then worth nothing, so that
+a server that only slept cannot start another call. Clocks of several servers that disagree cost at most a turn that is
+taken over early or late, never a call that runs twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import delete, event, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import StaticPool
+
+from grammars.errors import AlreadyTaken, ConfigurationError, JournalUnavailable, KeyReused, TurnInProgress, TurnLost
+from grammars.tools import ToolResult
+from serving.execute.database import tables
+from serving.execute.database.rows import call_row, journaled_call, journaled_turn, result_text
+from serving.execute.database.writer import FAILURES, Answer, Operation, Writer
+from serving.execute.journal import Hold, Idempotency, JournaledCall, JournaledTurn, Kept, Taken
+
+LEASE_S = 10.0
+"""How long a turn counts as held after its holder's last sign of life."""
+KEEP_S = 30 * 24 * 3600.0
+"""How long turns are kept, and with them idempotency keys."""
+PRUNE_EVERY_S = 3600.0
+DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
+
+
+class DatabaseJournal:
+    """A `Journal` in the database at a URL: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/NAME`."""
+
+    def __init__(self, url: str, *, lease_s: float = LEASE_S, keep_s: float = KEEP_S) -> None:
+        self._url = read_url(url)
+        self._lease_s = lease_s
+        self._keep_s = keep_s
+        self._insert: Any = sqlite.insert if self._url.get_backend_name() == "sqlite" else postgresql.insert
+        self._engine: AsyncEngine | None = None
+        self._writer: Writer | None = None
+        self._beating: asyncio.Task[None] | None = None
+        self._held: dict[str, str] = {}
+        self._failed: set[str] = set()
+
+    async def open(self) -> None:
+        """Connect, and make what tables are missing. Raises `ConfigurationError` where there is no such database."""
+        self._engine = create_engine(self._url)
+        try:
+            async with self._engine.begin() as connection:
+                await connection.run_sync(tables.metadata.create_all)
+        except FAILURES as error:
+            await self._engine.dispose()
+            raise ConfigurationError(
+                f"the journal {self._url.render_as_string(hide_password=True)!r} cannot be opened: "
+                f"{type(error).__name__}"
+            ) from None
+        self._writer = Writer(self._engine)
+        self._writer.start()
+        await self._do(self._prune)
+        self._beating = asyncio.create_task(self._beat())
+
+    async def close(self) -> None:
+        if self._beating is not None:
+            self._beating.cancel()
+            await asyncio.wait({self._beating})
+        if self._writer is not None:
+            await self._writer.stop()
+        if self._engine is not None:
+            await self._engine.dispose()
+
+    async def begin(self, hold: Hold, caller: str, idempotency: Idempotency | None) -> JournaledTurn:
+        created_s = time.time()
+
+        async def operation(connection: AsyncConnection) -> JournaledTurn:
+            fresh = {
+                "id": hold.turn_id,
+                "caller": caller,
+                "idempotency_key": None if idempotency is None else idempotency.key,
+                "digest": None if idempotency is None else idempotency.digest,
+                "state": "running",
+                "token": hold.token,
+                "lease_until_s": time.time() + self._lease_s,
+                "created_s": created_s,
+            }
+            await connection.execute(self._insert(tables.turns).values(fresh).on_conflict_do_nothing())
+            turns = tables.turns.c
+            mine = turns.id == hold.turn_id
+            if idempotency is not None:
+                mine = (turns.caller == caller) & (turns.idempotency_key == idempotency.key)
+            row = (await connection.execute(select(tables.turns).where(mine).with_for_update())).one()
+            if idempotency is not None and row.digest != idempotency.digest:
+                message = f"the idempotency key {idempotency.key!r} was used for another request"
+                raise KeyReused(message, place="Idempotency-Key")
+            if row.state == "running" and row.token != hold.token and row.lease_until_s > time.time():
+                wait_s = row.lease_until_s - time.time()
+                raise TurnInProgress("the request with this idempotency key is being answered", retry_after_s=wait_s)
+            if row.state != "finished" and row.token != hold.token:
+                taken = {"state": "running", "token": hold.token, "lease_until_s": time.time() + self._lease_s}
+                await connection.execute(update(tables.turns).where(turns.id == row.id).values(taken))
+            return await read_turn(connection, row, state="finished" if row.state == "finished" else "running")
+
+        turn = await self._do(operation)
+        if turn.state == "running":
+            self._held[hold.token] = turn.id
+        return turn
+
+    async def intent(self, hold: Hold, call: JournaledCall) -> None:
+        await self._do_held(hold, self._put_call(hold, call))
+
+    def intent_later(self, hold: Hold, call: JournaledCall) -> None:
+        self._later(hold, self._put_call(hold, call))
+
+    def rename(self, hold: Hold, old_id: str, new_id: str) -> None:
+        calls = tables.calls.c
+        self._later(
+            hold,
+            update(tables.calls).where(calls.turn_id == hold.turn_id, calls.id == old_id).values(id=new_id),
+        )
+
+    def outcome(self, hold: Hold, result: ToolResult, ended_s: float) -> None:
+        calls = tables.calls.c
+        found = (calls.turn_id == hold.turn_id) & (calls.id == result.call_id)
+        self._later(hold, update(tables.calls).where(found).values(result=result_text(result), ended_s=ended_s))
+
+    def round_over(self, hold: Hold, number: int, record: str) -> None:
+        row = {"turn_id": hold.turn_id, "number": number, "record": record}
+        self._later(hold, self._insert(tables.rounds).values(row).on_conflict_do_nothing())
+
+    async def finish(self, hold: Hold, answer: str, kept: Sequence[Kept] = ()) -> None:
+        statements = []
+        turns = tables.turns.c
+        caller = select(turns.caller).where(turns.id == hold.turn_id).scalar_subquery()
+        for item in kept:
+            row = {"caller": caller, "name": item.name, "record": item.text, "created_s": time.time()}
+            fresh = self._insert(tables.kept).values(row)
+            again = {"record": item.text, "taken_by": None, "created_s": row["created_s"]}
+            statements.append(fresh.on_conflict_do_update(index_elements=["caller", "name"], set_=again))
+        ended = {"state": "finished", "answer": answer}
+        statements.append(update(tables.turns).where(turns.id == hold.turn_id).values(ended))
+        await self._do_held(hold, *statements)
+        self._held.pop(hold.token, None)
+
+    def release(self, hold: Hold) -> None:
+        self._failed.discard(hold.token)
+        if self._held.pop(hold.token, None) is None:
+            return
+        turns = tables.turns.c
+        held = (turns.id == hold.turn_id) & (turns.token == hold.token) & (turns.state == "running")
+
+        async def operation(connection: AsyncConnection) -> None:
+            await connection.execute(update(tables.turns).where(held).values(state="interrupted"))
+
+        self._writing.do_later(operation, lambda: None)  # where it fails, the lease runs out
+
+    async def turn(self, turn_id: str, caller: str) -> JournaledTurn | None:
+        async def operation(connection: AsyncConnection) -> JournaledTurn | None:
+            mine = (tables.turns.c.id == turn_id) & (tables.turns.c.caller == caller)
+            row = (await connection.execute(select(tables.turns).where(mine))).one_or_none()
+            if row is None:
+                return None
+            dead = row.state == "running" and row.lease_until_s <= time.time()
+            return await read_turn(connection, row, state="interrupted" if dead else row.state)
+
+        return await self._do(operation)
+
+    async def kept(self, caller: str, names: Sequence[str]) -> dict[str, str]:
+        async def operation(connection: AsyncConnection) -> dict[str, str]:
+            kept = tables.kept.c
+            found = select(kept.name, kept.record).where(kept.caller == caller, kept.name.in_(names))
+            return {row.name: row.record for row in await connection.execute(found)}
+
+        return await self._do(operation) if names else {}
+
+    async def take(self, hold: Hold, caller: str, name: str) -> Taken | None:
+        async def operation(connection: AsyncConnection) -> Taken | None:
+            kept = tables.kept.c
+            mine = (kept.caller == caller) & (kept.name == name)
+            row = (await connection.execute(select(tables.kept).where(mine).with_for_update())).one_or_none()
+            if row is None:
+                return None
+            earlier: tuple[JournaledCall, ...] = ()
+            if row.taken_by not in (None, hold.turn_id):
+                earlier = await self._succeeded(connection, row.taken_by)
+            await connection.execute(update(tables.kept).where(mine).values(taken_by=hold.turn_id))
+            return Taken(text=row.record, calls=earlier)
+
+        return await self._do(operation)
+
+    async def _succeeded(self, connection: AsyncConnection, turn_id: str) -> tuple[JournaledCall, ...]:
+        """The calls of approvals of a turn that was broken off. It can write nothing from now on."""
+        found = select(tables.turns).where(tables.turns.c.id == turn_id).with_for_update()
+        row = (await connection.execute(found)).one_or_none()
+        if row is None:
+            return ()
+        if row.state == "finished":
+            raise AlreadyTaken("these approvals were brought before, by a request that is answered")
+        if row.state == "running" and row.lease_until_s > time.time():
+            message = "these approvals were brought before, by a request that is being answered"
+            raise TurnInProgress(message, retry_after_s=row.lease_until_s - time.time())
+        ended = {"state": "interrupted", "token": None}
+        await connection.execute(update(tables.turns).where(tables.turns.c.id == turn_id).values(ended))
+        return tuple(call for call in await read_calls(connection, turn_id) if call.round == 0)
+
+    def _put_call(self, hold: Hold, call: JournaledCall) -> Any:
+        row = call_row(hold.turn_id, call)
+        fresh = self._insert(tables.calls).values(row)
+        return fresh.on_conflict_do_update(index_elements=["turn_id", "id"], set_=row)
+
+    def _later(self, hold: Hold, statement: Any) -> None:
+        self._writing.do_later(self._fenced(hold, statement), lambda: self._failed.add(hold.token))
+
+    async def _do_held(self, hold: Hold, *statements: Any) -> None:
+        if hold.token in self._failed:
+            raise JournalUnavailable("what the turn did before could not be written down")
+        await self._do(self._fenced(hold, *statements))
+
+    def _fenced(self, hold: Hold, *statements: Any) -> Operation[None]:
+        """The statements, if the turn is still held; they renew its lease."""
+
+        async def operation(connection: AsyncConnection) -> None:
+            turns = tables.turns.c
+            mine = (turns.id == hold.turn_id) & (turns.token == hold.token)
+            renewed = update(tables.turns).where(mine).values(lease_until_s=time.time() + self._lease_s)
+            if (await connection.execute(renewed)).rowcount != 1:
+                raise TurnLost("another request has taken this turn over")
+            for statement in statements:
+                await connection.execute(statement)
+
+        return operation
+
+    async def _do(self, operation: Operation[Answer]) -> Answer:
+        return await self._writing.do(operation)
+
+    @property
+    def _writing(self) -> Writer:
+        if self._writer is None:
+            raise JournalUnavailable("the journal is not open")
+        return self._writer
+
+    async def _beat(self) -> None:
+        """Show that the turns which are held here are alive, and now and then forget old ones."""
+        pruned_s = time.monotonic()
+        while True:
+            await asyncio.sleep(self._lease_s / 4)
+            with contextlib.suppress(JournalUnavailable):  # the log has it; the next time may do
+                if self._held:
+                    await self._do(self._renew)
+                if time.monotonic() - pruned_s >= PRUNE_EVERY_S:
+                    await self._do(self._prune)
+                    pruned_s = time.monotonic()
+
+    async def _renew(self, connection: AsyncConnection) -> None:
+        held = tables.turns.c.token.in_(list(self._held))
+        until = {"lease_until_s": time.time() + self._lease_s}
+        await connection.execute(update(tables.turns).where(held, tables.turns.c.state == "running").values(until))
+
+    async def _prune(self, connection: AsyncConnection) -> None:
+        turns = tables.turns.c
+        now_s = time.time()
+        alive = (turns.state == "running") & (turns.lease_until_s > now_s)
+        old = select(turns.id).where(turns.created_s < now_s - self._keep_s, ~alive).scalar_subquery()
+        for table in (tables.calls, tables.rounds):
+            await connection.execute(delete(table).where(table.c.turn_id.in_(old)))
+        await connection.execute(delete(tables.turns).where(turns.created_s < now_s - self._keep_s, ~alive))
+        await connection.execute(delete(tables.kept).where(tables.kept.c.created_s < now_s - self._keep_s))
+
+
+async def read_turn(connection: AsyncConnection, row: Any, *, state: Any) -> JournaledTurn:
+    found = select(tables.rounds.c.record).where(tables.rounds.c.turn_id == row.id).order_by(tables.rounds.c.number)
+    records = tuple((await connection.execute(found)).scalars())
+    return journaled_turn(row, state, records, await read_calls(connection, row.id))
+
+
+async def read_calls(connection: AsyncConnection, turn_id: str) -> tuple[JournaledCall, ...]:
+    calls = tables.calls.c
+    found = select(tables.calls).where(calls.turn_id == turn_id).order_by(calls.started_s, calls.id)
+    return tuple(map(journaled_call, await connection.execute(found)))
+
+
+def read_url(text: str) -> URL:
+    """The database's URL with a driver that does not block. Raises `ConfigurationError` for what is none."""
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        raise ConfigurationError("the journal is no database URL such as sqlite:///journal.sqlite3") from None
+    driver = DRIVERS.get(url.get_backend_name())
+    if driver is None:
+        raise ConfigurationError(f"the journal can be in sqlite or postgresql, not in {url.get_backend_name()!r}")
+    if driver.startswith("sqlite") and not url.database:
+        raise ConfigurationError("a journal in SQLite needs a file: sqlite:///FILE")
+    return url.set(drivername=driver)
+
+
+def create_engine(url: URL) -> AsyncEngine:
+    """The engine, on one connection: one writer is all there is."""
+    if url.get_backend_name() != "sqlite":
+        return create_async_engine(url, pool_size=1, max_overflow=0, pool_pre_ping=True)
+    assert url.database is not None  # `read_url`
+    Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_async_engine(url, poolclass=StaticPool)
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def prepare(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # transactions begin below, not where the driver thinks they should
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA busy_timeout = 30000")
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = FULL")  # an intent outlives the machine, not only the process
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # one that only reads first could not become a writer later
+
+    return engine
