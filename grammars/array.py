@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from grammars.constraint import Constraint, quoted, text_rule
+from grammars.constraint import STRING_END, Constraint, quoted, text_rule
 from grammars.conversation import Choice, Conversation
 from grammars.dialects import Dialect
 from grammars.prompt import call_ending, call_opening, call_text
@@ -56,7 +56,7 @@ def turn_constraint(conversation: Conversation, dialect: Dialect, tokenizer: Tok
     opening, closing = literal(dialect.calls_open, tokenizer), literal(dialect.calls_close, tokenizer)
     whole = " ".join(part for part in (opening, calls, closing) if part)
     start = f"start: calls | TEXT\ncalls: {whole}" if rules[0].startswith("TEXT") else f"start: {whole}"
-    return Constraint("\n".join([start, *rules]))
+    return Constraint("\n".join([start, *rules]), pauses=STRING_END)
 
 
 def allows_text(choice: Choice) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from grammars.array import literal
-from grammars.constraint import Constraint
+from grammars.constraint import STRING_END, Constraint
 from grammars.dialects import Dialect
 from grammars.plan import PlannedCall
 from grammars.prompt import call_ending, call_opening
@@ -47,7 +47,8 @@ def arguments_constraint(tool: Tool, dialect: Dialect, tokenizer: Tokenizer) -> 
     where they may not, they go on writing digits.
     """
     ending = literal(call_ending(dialect), tokenizer)
-    return Constraint(f"start: arguments {ending}\narguments: %json {read_schema(tool.parameters).grammar}")
+    lark = f"start: arguments {ending}\narguments: %json {read_schema(tool.parameters).grammar}"
+    return Constraint(lark, pauses=STRING_END)
 
 
 def call_branch(

@@ -18,6 +18,9 @@ from llguidance.numpy import fill_next_token_bitmask
 from grammars.errors import RequestError
 from grammars.tokenizer import Tokenizer
 
+STRING_END = '"'
+"""The pause of JSON: where a string ends, mostly forced text follows."""
+
 CACHE_SIZE = 1024
 """How many compiled constraints are kept; the least recently used goes first."""
 
@@ -33,9 +36,14 @@ LIMITS = LLParserLimits(
 
 @dataclass(frozen=True)
 class Constraint:
-    """What one stream may write, as the text of a Lark grammar whose first rule is `start`."""
+    """What one stream may write, as the text of a Lark grammar whose first rule is `start`.
+
+    `pauses` are the characters after which forced text may follow free text, such as the quote that ends a string. It
+    changes nothing of what may be written: engines that decode in runs use it to end a run where a new one would begin.
+    """
 
     lark: str
+    pauses: str = ""
 
     @classmethod
     def choice(cls, options: Sequence[str]) -> Constraint:
@@ -43,14 +51,14 @@ class Constraint:
         return cls("start: " + " | ".join(quoted(option) for option in options))
 
     @classmethod
-    def regex(cls, pattern: str) -> Constraint:
+    def regex(cls, pattern: str, *, pauses: str = "") -> Constraint:
         """Text that a regular expression (Rust syntax, no anchors) matches whole."""
-        return cls(f"start: /{regex_to_lark(pattern)}/")
+        return cls(f"start: /{regex_to_lark(pattern)}/", pauses=pauses)
 
     @classmethod
     def schema(cls, grammar_schema: str) -> Constraint:
         """JSON text for a schema that `grammars.schema` has lowered."""
-        return cls(f"start: %json {grammar_schema}")
+        return cls(f"start: %json {grammar_schema}", pauses=STRING_END)
 
     @classmethod
     def text(cls, *, without: Sequence[str] = ()) -> Constraint:
@@ -136,6 +144,18 @@ class Matcher:
             fill_next_token_bitmask(self._matcher, mask, 0)
             self._mask = mask[0].view(numpy.uint32)
         return self._mask
+
+    def allows(self, token: int) -> bool:
+        """Whether the token may come next."""
+        return bool(self.mask()[token // 32] >> (token % 32) & 1)
+
+    def allowed(self, most: int | None = None) -> tuple[int, ...] | None:
+        """The tokens that may come next, or None if they are more than `most`."""
+        mask = self.mask()
+        if most is not None and int(numpy.bitwise_count(mask).sum()) > most:
+            return None
+        bits = numpy.unpackbits(mask.view(numpy.uint8), bitorder="little")
+        return tuple(int(token) for token in bits.nonzero()[0])
 
     def consume(self, token: int) -> None:
         """Take the token that was chosen under the mask."""

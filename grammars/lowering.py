@@ -282,7 +282,10 @@ class Lowering:
                 base["additionalProperties"] = self._lower(step(pointer, keyword), alone=alone and not place.reached)
                 self._checked.discard((pointer, keyword))
         sealed = (
-            schema.get("unevaluatedProperties") is False and bool(place.reached) and not place.opens_besides(schema)
+            schema.get("unevaluatedProperties") is False
+            and "additionalProperties" not in schema  # which evaluates whatever it speaks of
+            and bool(place.reached)
+            and not place.opens_besides(schema)
         )
         if alone and ((place.lists and not place.open) or sealed):
             listed = base.get("properties", {})

@@ -74,7 +74,7 @@ def outline_constraint(conversation: Conversation, aliases: Mapping[str, str] | 
     else:
         names = [tool.name for tool in conversation.callable_tools]
         lines = [QuantifyBetween(line(*names), choice.least, choice.most)]
-    return Constraint.regex(to_regex(Sequence([*lines, Regex(END)])))
+    return Constraint.regex(to_regex(Sequence([*lines, Regex(END)])), pauses="\n")
 
 
 def read_outline(text: str, *, least: int = 0) -> Plan:

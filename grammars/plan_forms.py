@@ -99,7 +99,7 @@ class Lists:
     def streams(self, conversation: Conversation) -> list[PlanStream]:
         subject = r'[^\s;:{}\[\]"][^\n;{}\[\]"]{0,63}'
         most = conversation.choice.most
-        constraint = Constraint.regex(rf"(none|{subject}(; {subject}){{0,{most - 1}}})\n")
+        constraint = Constraint.regex(rf"(none|{subject}(; {subject}){{0,{most - 1}}})\n", pauses=";\n")
         return [
             PlanStream(opening=f"The list of the tool {tool.name} is: ", constraint=constraint)
             for tool in conversation.callable_tools

@@ -39,8 +39,8 @@ SERVING = (
 
 ADAPTERS = {
     "torch": ("serving.engines.transformers", "serving.models.convert"),
-    "transformers": ("serving.engines.transformers", "serving.models.convert"),
-    "vllm": (),
+    "transformers": ("serving.engines.transformers", "serving.engines.vllm", "serving.models.convert"),
+    "vllm": ("serving.engines.vllm",),
     "ray": (),
     "mcp": ("serving.execute.mcp",),
     "sqlalchemy": ("serving.execute.database",),
@@ -51,6 +51,7 @@ ADAPTERS = {
 LAZY = {
     ("finetune.bfcl", "bfcl_eval"),  # a stand-in for one of its modules must be in place first
     ("serving.engines.build", "serving.engines.transformers"),  # loads torch, which other engines do without
+    ("serving.engines.build", "serving.engines.vllm"),  # loads vLLM, which is an extra
 }
 """Who may import what inside a function. All other imports stand at the top."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from grammars.branch import Branch
+from grammars.errors import ContextExceeded
 from grammars.tokenizer import Tokenizer
 
 
@@ -49,6 +50,32 @@ class BranchEnded:
 BranchEvent = BranchStarted | BranchProgress | BranchEnded
 
 
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """For whom streams decode, and with which weights; only streams of equal scope share what is cached of a prefix.
+
+    `tenant` keeps callers apart who must not be able to time what another one asked. `adapter` names a LoRA adapter of
+    the engine; None is the model itself.
+    """
+
+    tenant: str = ""
+    adapter: str | None = None
+
+
+SHARED = Scope()
+"""The scope of those who say nothing."""
+
+
+def room_after(length: int, context_length: int) -> int:
+    """How many tokens may follow `length` of them, at least one. Raises `ContextExceeded` where there is no room."""
+    if length >= context_length:
+        raise ContextExceeded(
+            f"the prompt has {length} tokens, and the model's context of {context_length} no room to answer",
+            place="messages",
+        )
+    return context_length - length
+
+
 class Engine(Protocol):
     """Decodes branches over a prefix."""
 
@@ -65,7 +92,9 @@ class Engine(Protocol):
         """The most tokens that prefix, suffix and new text of one branch may have together."""
         ...
 
-    def decode(self, prefix: Sequence[int], branches: Sequence[Branch]) -> AsyncGenerator[BranchEvent, None]:
+    def decode(
+        self, prefix: Sequence[int], branches: Sequence[Branch], scope: Scope = SHARED
+    ) -> AsyncGenerator[BranchEvent, None]:
         """Decode all branches concurrently over one prefix, and yield what happens as it happens.
 
         Each branch sees the prefix and itself, never a sibling. Every branch yields exactly one `BranchEnded`, in

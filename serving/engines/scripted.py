@@ -18,9 +18,9 @@ import numpy
 
 from grammars.branch import Branch
 from grammars.constraint import CompiledConstraint, Constraint, compile_constraint
-from grammars.errors import ContextExceeded, Overloaded
+from grammars.errors import Overloaded
 from grammars.tokenizer import Tokenizer
-from serving.engines.base import BranchEnded, BranchEvent, BranchProgress, BranchStarted
+from serving.engines.base import SHARED, BranchEnded, BranchEvent, BranchProgress, BranchStarted, Scope, room_after
 from serving.engines.byte_tokenizer import END_ID, ByteTokenizer
 
 CLOSING = numpy.array([END_ID, *b"]}\n"])
@@ -97,7 +97,9 @@ class ScriptedEngine:
         """How many branches decode now, over all calls."""
         return self._live
 
-    async def decode(self, prefix: Sequence[int], branches: Sequence[Branch]) -> AsyncGenerator[BranchEvent, None]:
+    async def decode(
+        self, prefix: Sequence[int], branches: Sequence[Branch], scope: Scope = SHARED
+    ) -> AsyncGenerator[BranchEvent, None]:
         compiled = await asyncio.to_thread(self._compile, branches)
         writers = [
             self._writer(index, prefix, branch, constraint)
@@ -136,12 +138,7 @@ class ScriptedEngine:
 
     def _writer(self, index: int, prefix: Sequence[int], branch: Branch, constraint: CompiledConstraint) -> Writer:
         read = (*prefix, *branch.suffix)
-        room = self._context_length - len(read)
-        if room < 1:
-            raise ContextExceeded(
-                f"the prompt has {len(read)} tokens, and the context of {self._context_length} no room to answer",
-                place="messages",
-            )
+        room = room_after(len(read), self._context_length)
         text = self._tokenizer.decode(read)
         seed = self._seed if branch.sampling.seed is None else branch.sampling.seed
         return Writer(

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from grammars.constraint import Constraint
@@ -127,6 +127,7 @@ def check_walks(schema: Schema, seeds: range) -> None:
 
 
 @settings(REPEATABLE, max_examples=700)
+@example({"required": ["a"], "additionalProperties": False, "anyOf": [{}], "unevaluatedProperties": False})
 @given(SCHEMAS)
 def test_built_schema_is_refused_or_its_walks_break_nothing_it_claims(source: dict[str, Any]) -> None:
     schema = read(source)

@@ -10,9 +10,9 @@ import torch
 
 from grammars.branch import Branch
 from grammars.constraint import CompiledConstraint, compile_constraint
-from grammars.errors import ContextExceeded, RequestError
+from grammars.errors import RequestError
 from grammars.tokenizer import Tokenizer
-from serving.engines.base import BranchEnded, BranchEvent
+from serving.engines.base import SHARED, BranchEnded, BranchEvent, Scope, room_after
 from serving.engines.transformers.model import TreeModel
 from serving.engines.transformers.stream import Job, Stream
 from serving.engines.transformers.tokenizer import HuggingFaceTokenizer
@@ -85,7 +85,11 @@ class TransformersEngine:
         """Drop every remembered prefix on which nobody stands, as if the engine had just been loaded."""
         self._worker.forget_prefixes()
 
-    async def decode(self, prefix: Sequence[int], branches: Sequence[Branch]) -> AsyncGenerator[BranchEvent, None]:
+    async def decode(
+        self, prefix: Sequence[int], branches: Sequence[Branch], scope: Scope = SHARED
+    ) -> AsyncGenerator[BranchEvent, None]:
+        if scope.adapter is not None:
+            raise RequestError("the transformers engine serves no adapters", place="model")
         if not prefix:
             raise RequestError("an empty prefix has nothing to go on from", place="messages")
         compiled = await asyncio.to_thread(self._compile, branches)
@@ -101,6 +105,7 @@ class TransformersEngine:
         job = Job(
             prefix=shared,
             streams=streams,
+            tenant=scope.tenant,
             deliver=lambda event: loop.call_soon_threadsafe(events.put_nowait, event),
         )
         left = len(streams)
@@ -124,13 +129,7 @@ class TransformersEngine:
     def _stream(
         self, branch: Branch, index: int, constraint: CompiledConstraint, shared: tuple[int, ...], last: tuple[int, ...]
     ) -> Stream:
-        length = len(shared) + len(last) + len(branch.suffix)
-        room = self.context_length - length
-        if room < 1:
-            raise ContextExceeded(
-                f"the prompt has {length} tokens, and the model's context of {self.context_length} no room to answer",
-                place="messages",
-            )
+        room = room_after(len(shared) + len(last) + len(branch.suffix), self.context_length)
         stream = Stream(branch, index, constraint, self._tokenizer, room)
         stream.unread[:0] = last
         return stream

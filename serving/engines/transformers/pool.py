@@ -24,10 +24,14 @@ clock = count(1)
 
 @dataclass(eq=False, kw_only=True)
 class HeldPrefix:
-    """One row and the prefix that it holds, or is still to read (`unread`). `users` counts the turns standing on it."""
+    """One row and the prefix that it holds, or is still to read (`unread`). `users` counts the turns standing on it.
+
+    It serves one `tenant` only: whether a prefix is held can be told from how long its reading takes.
+    """
 
     row: Row
     tokens: list[int]
+    tenant: str = ""
     unread: list[int] = field(default_factory=list)
     departed: dict[int, list[int]] = field(default_factory=dict)
     users: int = 0
@@ -110,12 +114,12 @@ class RowPool:
         """The memory of all rows."""
         return sum(held.row.bytes for held in self.held)
 
-    def acquire(self, prefix: Sequence[int]) -> HeldPrefix | None:
+    def acquire(self, prefix: Sequence[int], tenant: str = "") -> HeldPrefix | None:
         """The row for this prefix: shared, grown out of a known one, or new. `None` if memory must be freed first.
 
         The caller stands on it until `release`.
         """
-        held = self._find(prefix) or self._grow(prefix)
+        held = self._find(prefix, tenant) or self._grow(prefix, tenant)
         if held is not None:
             if held.users == 0:
                 held.forget_departed()
@@ -139,13 +143,13 @@ class RowPool:
         """Forget every row, after a failed forward pass left their contents unknown."""
         self.held.clear()
 
-    def _find(self, prefix: Sequence[int]) -> HeldPrefix | None:
+    def _find(self, prefix: Sequence[int], tenant: str) -> HeldPrefix | None:
         wanted = list(prefix)
-        return next((held for held in self.held if held.tokens == wanted), None)
+        return next((held for held in self.held if held.tenant == tenant and held.tokens == wanted), None)
 
-    def _grow(self, prefix: Sequence[int]) -> HeldPrefix | None:
+    def _grow(self, prefix: Sequence[int], tenant: str) -> HeldPrefix | None:
         best, length, through = None, 0, None
-        for held in self.held:
+        for held in (held for held in self.held if held.tenant == tenant):
             common, branch = held.common(prefix)
             if common > length:
                 best, length, through = held, common, branch
@@ -156,7 +160,7 @@ class RowPool:
         if not self._make_room(len(prefix) * self._shape.token_bytes, keep=best):
             return None
         row = best.row.copy(best.slots(length, through)) if best is not None and length else Row(self._shape)
-        held = HeldPrefix(row=row, tokens=list(prefix), unread=list(prefix[length:]))
+        held = HeldPrefix(row=row, tokens=list(prefix), tenant=tenant, unread=list(prefix[length:]))
         self.held.append(held)
         return held
 

@@ -128,7 +128,7 @@ class Worker:
                 continue
             if self._live and self.live_streams + len(job.streams) > self._limits.streams:
                 return
-            held = self.pool.acquire(job.prefix)
+            held = self.pool.acquire(job.prefix, job.tenant)
             if held is None:
                 return
             self._waiting.popleft()

@@ -1,0 +1,143 @@
+"""Chain: a branch decoded as short requests, for engines that take a prompt and give tokens and know no forced text.
+
+Two things make parallel decoding fast: forced text is read and never decoded, and the grammar is exact. A server that
+is asked over its API offers neither. So a branch becomes a chain of requests over the server's prefix cache. Text that
+the grammar forces is put into the next request's prompt. What is free is asked for in one of three kinds of `Link`:
+
+- a *choice*, where the grammar allows few tokens: one token out of these;
+- a *run*, where it allows nearly all, as inside a string: the server writes without constraint up to a pause (the quote
+  that ends the string), and the matcher here judges every token. The first one that it refuses is decoded again, as a
+  choice. So what comes out is exactly what constrained decoding writes: greedy decoding takes the best allowed token
+  either way, and sampling that draws again among the allowed tokens after a refusal has the same distribution;
+- a *stream*, for a branch that must not skip forced text: all of it in one request, under the server's own grammar.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from grammars.branch import Branch, Sampling
+from grammars.constraint import CompiledConstraint, Constraint
+from grammars.tokenizer import Tokenizer
+from serving.engines.base import BranchEvent, BranchStarted
+from serving.engines.written import Written
+
+CHOICE_TOKENS = 2048
+"""Up to so many allowed tokens are asked for as a choice; a vocabulary's numbers and words of an enum are fewer."""
+
+RUN_TOKENS = 64
+"""The longest run before the matcher has a look: a run that goes astray is not paid for much longer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """One request: what stands before it, and how the server may go on.
+
+    One of `allowed` (a choice), `grammar` (a stream) or neither (a run). The server stops after any of `stops`, which
+    is then the last token, and after `most_tokens`. `watched`: somebody reads along, so tokens are wanted as they come.
+    """
+
+    prompt: tuple[int, ...]
+    most_tokens: int
+    sampling: Sampling
+    stops: frozenset[int] = frozenset()
+    allowed: tuple[int, ...] | None = None
+    grammar: Constraint | None = None
+    watched: bool = False
+
+
+class Chain:
+    """One branch over a prefix, from link to link. Pure: it asks nobody, it only says what to ask."""
+
+    def __init__(
+        self,
+        branch: Branch,
+        index: int,
+        constraint: CompiledConstraint,
+        tokenizer: Tokenizer,
+        *,
+        prefix: Sequence[int],
+        room: int,
+        stops: frozenset[int],
+    ) -> None:
+        self._branch = branch
+        self._index = index
+        self._matcher = constraint.matcher()
+        self._read = (*prefix, *branch.suffix)
+        self._stops = stops
+        self._written = Written(index, self._matcher, tokenizer, min(branch.max_new_tokens, room))
+        self._links = 0
+        self._choices_due = 0
+        self._distrust = 0
+        self._open: Link | None = None
+
+    def start(self) -> list[BranchEvent]:
+        """Take the text that is forced from the first; the branch may be over before it began."""
+        forced = self._matcher.forced() if self._branch.skip_forced else []
+        events = self._written.add(forced)
+        if self._written.end_reason is not None:
+            return events
+        return [BranchStarted(branch=self._index, at_s=time.monotonic()), *events]
+
+    def next_link(self) -> Link | None:
+        """What to ask for next; None once the branch is over."""
+        self._open = None
+        if self._written.end_reason is None:
+            self._open = self._link()
+            self._links += 1
+        return self._open
+
+    def take(self, token: int) -> list[BranchEvent]:
+        """Judge the next token of the open link. If it is refused, or forced text follows, the link is over."""
+        link = self._open
+        assert link is not None
+        self._written.steps += 1
+        if not self._matcher.allows(token):
+            self._open = None
+            self._refused()
+            return self._written.add(()) if self._matcher.error else []
+        if link.allowed is None:
+            self._distrust = 0
+        else:
+            self._choices_due -= 1
+        self._matcher.consume(token)
+        tokens = [] if self._matcher.ended else [token]
+        if self._branch.skip_forced and not self._matcher.finished:
+            tokens += self._matcher.forced()
+        if len(tokens) != 1 or self._matcher.finished or token in link.stops:
+            self._open = None
+        return self._written.add(tokens)
+
+    @property
+    def link_is_open(self) -> bool:
+        """Whether more tokens of the last link are wanted."""
+        return self._open is not None and self._written.end_reason is None
+
+    def _link(self) -> Link:
+        prompt = (*self._read, *self._written.tokens)
+        sampling = self._sampling()
+        if not self._branch.skip_forced:
+            grammar = self._branch.constraint
+            return Link(prompt=prompt, most_tokens=self._written.left, sampling=sampling, grammar=grammar, watched=True)
+        most = None if self._choices_due > 0 else CHOICE_TOKENS
+        allowed = self._matcher.allowed(most)
+        if allowed is not None:
+            return Link(prompt=prompt, most_tokens=1, sampling=sampling, allowed=allowed)
+        watched = not self._branch.constraint.pauses
+        tokens = self._written.left if watched else min(RUN_TOKENS, self._written.left)
+        return Link(prompt=prompt, most_tokens=tokens, sampling=sampling, stops=self._stops, watched=watched)
+
+    def _refused(self) -> None:
+        """The next token must be a choice; after runs that brought nothing, so must ever more tokens."""
+        self._choices_due = 2**self._distrust
+        self._distrust = min(self._distrust + 1, 6)
+
+    def _sampling(self) -> Sampling:
+        """The branch's sampling; with a seed, each link has one of its own, or all would draw alike."""
+        sampling = self._branch.sampling
+        if sampling.seed is None:
+            return sampling
+        seed = (sampling.seed * 1_000_003 + self._links) % 2**31
+        return Sampling(temperature=sampling.temperature, top_p=sampling.top_p, seed=seed)

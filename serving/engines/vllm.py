@@ -1,0 +1,147 @@
+"""vLLM in this process, stock and unpatched: the only file that imports it.
+
+Facts about `AsyncLLM` are those of vLLM 0.32 and 0.33. The engine's core runs in a process of its own, which vLLM
+starts; whatever decodes at a time, of however many turns, shares its steps and its prefix cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.exceptions import VLLMValidationError
+from vllm.inputs import TokensPrompt
+from vllm.lora.request import LoRARequest
+from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
+from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.exceptions import EngineDeadError
+
+from grammars.errors import ConfigurationError, NotFound, Overloaded, RequestError
+from serving.engines.base import Scope
+from serving.engines.chain import Link
+from serving.engines.chained import ChainedEngine
+from serving.engines.transformers.tokenizer import HuggingFaceTokenizer
+
+BACKEND = "guidance"
+"""The one structured-output backend: vLLM pins the first that is used, and this one reads the grammars used here."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VllmLane:
+    """The replica that holds the prefix, whose cache it is, and which weights."""
+
+    rank: int | None
+    cache_salt: str | None
+    adapter: LoRARequest | None
+
+
+class VllmServer:
+    """Answers links with `AsyncLLM.generate`, one request each."""
+
+    def __init__(self, engine: AsyncLLM, adapters: Mapping[str, Path]) -> None:
+        self._engine = engine
+        self._adapters = {
+            name: LoRARequest(lora_name=name, lora_int_id=number, lora_path=str(folder))
+            for number, (name, folder) in enumerate(adapters.items(), start=1)
+        }
+        self._ranks = engine.vllm_config.parallel_config.data_parallel_size
+        self._numbers = itertools.count()
+
+    @property
+    def healthy(self) -> bool:
+        return bool(self._engine.is_running and not self._engine.errored)
+
+    def lane(self, prefix: Sequence[int], scope: Scope) -> VllmLane:
+        """A prefix always goes to the same replica, so that a turn's plan, branches and next rounds find it there."""
+        if scope.adapter is not None and scope.adapter not in self._adapters:
+            raise NotFound(f"there is no adapter {scope.adapter!r}", place="model")
+        digest = hashlib.sha256(repr(tuple(prefix[:256])).encode()).digest()
+        return VllmLane(
+            rank=digest[0] % self._ranks if self._ranks > 1 else None,
+            cache_salt=scope.tenant or None,
+            adapter=None if scope.adapter is None else self._adapters[scope.adapter],
+        )
+
+    async def tokens(self, link: Link, lane: VllmLane) -> AsyncGenerator[Sequence[int], None]:
+        prompt = TokensPrompt(prompt_token_ids=list(link.prompt))
+        if lane.cache_salt is not None:
+            prompt["cache_salt"] = lane.cache_salt
+        outputs = self._engine.generate(
+            prompt,
+            sampling_params(link),
+            request_id=f"polycall-{next(self._numbers)}",
+            lora_request=lane.adapter,
+            data_parallel_rank=lane.rank,
+        )
+        try:
+            async with aclosing(outputs):
+                async for output in outputs:
+                    yield output.outputs[0].token_ids
+        except EngineDeadError as error:
+            raise Overloaded("the engine has died") from error
+        except VLLMValidationError as error:
+            raise RequestError(f"the engine refuses the request: {error}", place="messages") from error
+
+    async def close(self) -> None:
+        self._engine.shutdown()
+
+
+def sampling_params(link: Link) -> SamplingParams:
+    """A link in vLLM's terms."""
+    sampling = link.sampling
+    grammar = None if link.grammar is None else StructuredOutputsParams(grammar=link.grammar.lark)
+    return SamplingParams(
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        seed=sampling.seed,
+        max_tokens=link.most_tokens,
+        stop_token_ids=sorted(link.stops),
+        allowed_token_ids=None if link.allowed is None else list(link.allowed),
+        structured_outputs=grammar,
+        detokenize=False,
+        skip_special_tokens=False,
+        output_kind=RequestOutputKind.DELTA if link.watched else RequestOutputKind.FINAL_ONLY,
+    )
+
+
+def load_vllm(
+    folder: Path,
+    *,
+    name: str,
+    dtype: str = "auto",
+    adapters: Mapping[str, Path] | None = None,
+    engine_args: Mapping[str, Any] | None = None,
+) -> ChainedEngine[VllmLane]:
+    """Load a model folder into vLLM. `engine_args` are vLLM's own, by vLLM's names, and override what stands here.
+
+    Must be called where an event loop runs. Raises `ConfigurationError` for arguments that vLLM refuses.
+    """
+    given: dict[str, Any] = {
+        "model": str(folder),
+        "served_model_name": name,
+        "dtype": dtype,
+        "enable_prefix_caching": True,
+        "block_size": 32,
+        "structured_outputs_config": {"backend": BACKEND, "disable_any_whitespace": True},
+        "disable_log_stats": True,
+        **({"enable_lora": True, "max_loras": len(adapters)} if adapters else {}),
+        **(engine_args or {}),
+    }
+    try:
+        engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**given))
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"vLLM refuses its settings: {error}") from error
+    tokenizer = HuggingFaceTokenizer.load(folder, vocabulary_size=AutoConfig.from_pretrained(folder).vocab_size)
+    return ChainedEngine(
+        VllmServer(engine, adapters or {}),
+        tokenizer,
+        model=name,
+        context_length=engine.model_config.max_model_len,
+    )
