@@ -10,7 +10,9 @@ from typing import Any, Literal, TypeVar
 from grammars.errors import ConfigurationError
 from grammars.tools import Tool, is_tool_name
 from serving.execute.facts import DEFAULT_TIMEOUT_S, Resource, ToolFacts
-from serving.execute.runners import FunctionRunner
+from serving.execute.keys import check_template
+from serving.execute.processes import Processes
+from serving.execute.runners import BatchFunctionRunner, FunctionRunner, Place, in_thread, on_loop
 from serving.execute.server_tool import ServerTool
 from serving.execute.signatures import arguments_adapter, described_tool
 
@@ -18,9 +20,13 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Registry:
-    """The tools that the server runs itself. Filled before the first request is answered, only read afterwards."""
+    """The tools that the server runs itself. Filled before the first request is answered, only read afterwards.
 
-    def __init__(self) -> None:
+    Its compute tools share so many `processes`, by default one for each processor that may be used.
+    """
+
+    def __init__(self, *, processes: int | None = None) -> None:
+        self.processes = Processes(processes)
         self._tools: dict[str, ServerTool] = {}
         self._resources: dict[str, Resource] = {}
 
@@ -55,6 +61,11 @@ class Registry:
             raise ConfigurationError(
                 f"the tool {name!r} uses the resource {tool.facts.resource!r}, which is not declared"
             )
+        try:
+            for template in (*tool.facts.reads, *tool.facts.writes):
+                check_template(template, tool.tool.parameters)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"the tool {name!r}: {error}") from error
         self._tools[name] = tool
 
     def tool(
@@ -72,13 +83,16 @@ class Registry:
         duration_s: float | None = None,
         approval: Literal["always", "never"] = "never",
         compute: bool = False,
+        batch: Callable[[list[dict[str, Any]]], Any] | None = None,
     ) -> Callable[[Function], Function]:
         """Register the decorated function, sync or async, and return it unchanged.
 
         Name and description come from the function and its docstring unless they are given here; the JSON Schema of
-        the arguments comes from its annotations, as pydantic reads them. The facts are those of `ToolFacts`. A sync
-        function runs in a thread of its own; when its time is up its result is given up, but Python cannot stop the
-        thread. Raises `ConfigurationError` as `add` does, for facts that make no sense, and for parameters that no
+        the arguments comes from its annotations, as pydantic reads them. The facts are those of `ToolFacts`. `batch` is
+        the same function for many calls: it takes a list of keyword arguments and returns as many values, of which any
+        may be an exception. A sync function runs in a thread of its own, or, if it computes, in a process, which must
+        be able to import it. When its time is up its result is given up; the process is ended, but Python cannot stop
+        a thread. Raises `ConfigurationError` as `add` does, for facts that make no sense, and for parameters that no
         JSON object can fill.
         """
 
@@ -100,12 +114,27 @@ class Registry:
             except ConfigurationError as error:
                 raise ConfigurationError(f"the tool {tool_name!r}: {error}") from error
             arguments = arguments_adapter(function, tool_name)
-            runner = FunctionRunner(function, arguments, is_async=inspect.iscoroutinefunction(function))
+            place = self._place_of(function, facts, tool_name)
+            runner = FunctionRunner(function, arguments, place)
+            if batch is not None:
+                batch_place = self._place_of(batch, facts, tool_name)
+                runner = BatchFunctionRunner(function, arguments, place, batch, batch_place)
             tool = described_tool(function, arguments, tool_name, description)
             self.add(ServerTool(tool=tool, facts=facts, runner=runner))
             return function
 
         return register
+
+    def _place_of(self, function: Callable[..., Any], facts: ToolFacts, tool_name: str) -> Place:
+        """Where a function runs."""
+        is_async = inspect.iscoroutinefunction(function)
+        if not facts.compute:
+            return on_loop if is_async else in_thread
+        if is_async:
+            raise ConfigurationError(f"the tool {tool_name!r}: what computes in a process cannot be async")
+        if function.__module__ == "__main__" or "<locals>" in function.__qualname__:
+            raise ConfigurationError(f"the tool {tool_name!r}: no process can import {function.__qualname__!r}")
+        return self.processes.run
 
 
 def registry_named(name: str) -> Registry:

@@ -1,28 +1,32 @@
-"""Runners of Python functions: on the event loop if async, else in a thread, so that no tool blocks the loop."""
+"""Runners of Python functions: on the event loop if async, else in a thread or a process, so that none blocks it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from grammars.tools import json_text
-from serving.execute.server_tool import InvalidArguments
+from serving.execute.server_tool import InvalidArguments, ToolFailed
 from serving.execute.signatures import readable
+
+Work = Callable[[], Any]
+Place = Callable[[Work], Awaitable[Any]]
+"""Where functions run: takes one with its arguments, and gives what it returns or raises what it raises."""
 
 
 class FunctionRunner:
     """Runs a Python function with the arguments of a call, read as its annotations say."""
 
-    def __init__(self, function: Callable[..., Any], arguments: TypeAdapter[dict[str, Any]], *, is_async: bool) -> None:
+    def __init__(self, function: Callable[..., Any], arguments: TypeAdapter[dict[str, Any]], place: Place) -> None:
         self._function = function
         self._arguments = arguments
-        self._is_async = is_async
+        self._place = place
 
     def read(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments as the function's annotations want them, or `InvalidArguments`."""
@@ -34,13 +38,47 @@ class FunctionRunner:
             raise InvalidArguments(f"{type(error).__name__}: {error}") from error
 
     async def run(self, arguments: Mapping[str, Any]) -> Any:
-        read = self.read(arguments)
-        if self._is_async:
-            return await self._function(**read)
-        return await in_thread(self._function, read)
+        return await self._place(partial(self._function, **self.read(arguments)))
 
 
-async def in_thread(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+class BatchFunctionRunner(FunctionRunner):
+    """One with a batch form besides: a function that takes a list of what the other takes one by one."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        arguments: TypeAdapter[dict[str, Any]],
+        place: Place,
+        batch: Callable[[list[dict[str, Any]]], Any],
+        batch_place: Place,
+    ) -> None:
+        super().__init__(function, arguments, place)
+        self._batch = batch
+        self._batch_place = batch_place
+
+    async def run_batch(self, arguments: Sequence[Mapping[str, Any]]) -> Sequence[Any]:
+        """Calls whose arguments do not fit stay out of the batch; their `InvalidArguments` stands in their place."""
+        outcomes: list[Any] = []
+        fitting: list[dict[str, Any]] = []
+        for given in arguments:
+            try:
+                fitting.append(self.read(given))
+                outcomes.append(None)
+            except InvalidArguments as error:
+                outcomes.append(error)
+        values = list(await self._batch_place(partial(self._batch, fitting))) if fitting else []
+        if len(values) != len(fitting):
+            raise ToolFailed(f"the batch form gave {len(values)} results for {len(fitting)} calls")
+        results = iter(values)
+        return [next(results) if outcome is None else outcome for outcome in outcomes]
+
+
+async def on_loop(work: Work) -> Any:
+    """Run an async function here."""
+    return await work()
+
+
+async def in_thread(work: Work) -> Any:
     """Run in a thread of its own: a pool would be used up by functions that hang, and would hold up the exit."""
     loop = asyncio.get_running_loop()
     # the outcome is data, since a future cannot carry every exception
@@ -51,9 +89,9 @@ async def in_thread(function: Callable[..., Any], arguments: dict[str, Any]) -> 
         if not future.done():
             future.set_result((value, raised))
 
-    def work() -> None:
+    def run() -> None:
         try:
-            outcome: tuple[Any, BaseException | None] = context.run(partial(function, **arguments)), None
+            outcome: tuple[Any, BaseException | None] = context.run(work), None
         except BaseException as error:
             outcome = None, error
         try:
@@ -61,10 +99,15 @@ async def in_thread(function: Callable[..., Any], arguments: dict[str, Any]) -> 
         except RuntimeError:  # the loop is closed: nobody is left to tell
             return
 
-    threading.Thread(target=work, name=f"tool {getattr(function, '__name__', function)}", daemon=True).start()
+    threading.Thread(target=run, name=f"tool {name_of(work)}", daemon=True).start()
     value, raised = await future
     if isinstance(raised, StopIteration):  # which no coroutine may raise
         raise RuntimeError(str(raised) or "StopIteration") from raised
     if raised is not None:
         raise raised
     return value
+
+
+def name_of(work: Work) -> str:
+    function = work.func if isinstance(work, partial) else work
+    return getattr(function, "__name__", str(function))

@@ -18,14 +18,22 @@ class ToolRefused(Exception):
     """The tool answered, and its answer is no: an error of its own, in words for the model. It is not asked again."""
 
 
+class ToolFailed(Exception):
+    """The tool failed, in words for the model. It may be asked again, if it is idempotent."""
+
+
+class JsonBytes(bytes):
+    """A runner's value as JSON text, for one that has it in this form: it is parsed only if it is not too large."""
+
+
 class Runner(Protocol):
     """How calls of one tool run. Used for many calls at once, on the event loop, which it must not block."""
 
     async def run(self, arguments: Mapping[str, Any]) -> Any:
-        """The value of one call, which JSON can hold.
+        """The value of one call, which JSON can hold, or its `JsonBytes`.
 
-        Raises `InvalidArguments`, `ToolRefused`, or anything else, which counts as a failure that may pass. Cancelled
-        when the call's time is over or its turn ends; what was begun outside may then go on.
+        Raises `InvalidArguments`, `ToolRefused`, `ToolFailed`, or anything else, which is a failure that may pass.
+        Cancelled when the attempt's time is over or the turn ends; what was begun outside may then go on.
         """
         ...
 
