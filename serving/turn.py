@@ -16,7 +16,7 @@ from typing import Protocol
 from grammars.conversation import Choice, Conversation, Message, read_choice
 from grammars.errors import DecodingFailed, Overloaded, RequestError
 from grammars.tools import Tool
-from serving.decode.events import CallFailed, DecodeEvent, Figures, FinishReason
+from serving.decode.events import CallFailed, DecodeEvent, Figures, FinishReason, RoundEnded
 from serving.decode.round import RoundRequest
 from serving.execute.execute import CallFinished, Executor
 from serving.hidden_rounds import HiddenRound, HiddenRounds
@@ -199,6 +199,8 @@ class Turn:
         self._queue.put_nowait(event)
         for handed_back in self.ledger.take(event):
             self._queue.put_nowait(handed_back)
+        if isinstance(event, RoundEnded):
+            self._execution.close_round()
 
     async def _next_event(self) -> TurnEvent | None:
         """The next event, or None when the wall time is over."""
