@@ -10,21 +10,21 @@ from serving.config import Settings
 from serving.decode.round import Decoder
 from serving.engines.build import build_engine
 from serving.execute.execute import Executor
-from serving.execute.registry import Registry, registry_named
+from serving.execute.tools_file import toolbox_named
 from serving.turn import TurnLimits, TurnRunner
 
 
 def build_app(settings: Settings) -> FastAPI:
     """The whole server but its socket. Loads the model. Raises `ConfigurationError` for what cannot be."""
-    registry = registry_named(settings.tools) if settings.tools else Registry()
+    toolbox = toolbox_named(settings.tools)
     dialect = dialect_named(settings.dialect) if settings.dialect else None
     engine = build_engine(settings)
     runner = TurnRunner(
-        Decoder(engine, dialect or dialect_of(engine.tokenizer)), Executor(registry), turn_limits(settings)
+        Decoder(engine, dialect or dialect_of(engine.tokenizer)), Executor(toolbox.registry), turn_limits(settings)
     )
     api_key = settings.api_key.get_secret_value() if settings.api_key else None
     options = ApiOptions(api_key=api_key, body_limit_bytes=settings.body_limit_bytes, decoding=settings.decoding)
-    return create_app(engine, runner, options)
+    return create_app(engine, runner, options, toolbox)
 
 
 def turn_limits(settings: Settings) -> TurnLimits:

@@ -49,7 +49,9 @@ class Settings(BaseSettings):
         "parallel", description="How calls are decoded where a request does not say."
     )
     tools: str | None = Field(
-        None, pattern=r"^[\w.]+:\w+$", description="Tools that the server runs: module:attribute of a Registry."
+        None,
+        pattern=r"^[\w.]+:\w+$|\.(toml|ya?ml)$",
+        description="Tools that the server runs: a tools file, or module:attribute of a Registry.",
     )
     host: str = Field("127.0.0.1", description="The address to listen on; 0.0.0.0 for all.")
     port: int = Field(8000, ge=0, le=65535, description="The port to listen on; 0 takes a free one.")

@@ -14,6 +14,7 @@ from serving.api.openai_chat import chat_router
 from serving.api.requests import key_check
 from serving.decode.request import Decoding
 from serving.engines.base import Engine
+from serving.execute.toolbox import Toolbox
 from serving.turn import TurnRunner
 
 
@@ -26,14 +27,19 @@ class ApiOptions:
     decoding: Decoding = "parallel"
 
 
-def create_app(engine: Engine, runner: TurnRunner, options: ApiOptions | None = None) -> FastAPI:
-    """The application, which closes the engine when it shuts down."""
+def create_app(
+    engine: Engine, runner: TurnRunner, options: ApiOptions | None = None, toolbox: Toolbox | None = None
+) -> FastAPI:
+    """The application, which opens its tools before it serves, and closes them and the engine when it shuts down."""
     options = options or ApiOptions()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        yield
-        await engine.close()
+        try:
+            async with (toolbox or Toolbox()).opened():
+                yield
+        finally:
+            await engine.close()
 
     app = FastAPI(title="polycall", lifespan=lifespan)
     errors.register(app)

@@ -74,6 +74,8 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         self._own = self._connections()
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        if self._origin[0] == "https" and request.url.scheme != "https":
+            raise AddressRefused(f"the way to {request.url.host!r} is not encrypted")
         addresses = await self._addresses(request.url)
         at_home = origin_of(request.url) == self._origin
         # connections are kept by address: those to other hosts must not be found there under the same one

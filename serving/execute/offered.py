@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,16 +49,14 @@ class Selection:
         """Whether the tool of that name is wanted."""
         return name not in self.exclude and (self.include is None or name in self.include)
 
-    def chosen(self, source: str, offers: Sequence[Offer]) -> list[ServerTool]:
-        """The wanted tools. Raises `ConfigurationError` for a name that the source does not offer, and for a tool that
-        cannot be offered to a model: it says which to exclude."""
-        offered = {offer.tool.name for offer in offers}
-        unknown = sorted({*(self.include or ()), *self.exclude, *self.facts} - offered)
+    def check(self, source: str, names: Collection[str]) -> None:
+        """Raise `ConfigurationError` for a tool that is spoken of here and that the source does not have."""
+        unknown = sorted({*(self.include or ()), *self.exclude, *self.facts}.difference(names))
         if unknown:
             raise ConfigurationError(f"{source}: there is no tool {', '.join(map(repr, unknown))}")
-        return [self._tool(source, offer) for offer in offers if self.takes(offer.tool.name)]
 
-    def _tool(self, source: str, offer: Offer) -> ServerTool:
+    def tool(self, source: str, offer: Offer) -> ServerTool:
+        """The tool as the server has it. Raises `ConfigurationError` if it cannot be offered to a model."""
         own_name = offer.tool.name
         tool = Tool(
             name=tool_name(self.prefix + own_name),
@@ -69,7 +67,8 @@ class Selection:
             read_schema(tool.parameters)
             facts = self._facts(offer)
         except (SchemaRefused, ConfigurationError) as error:
-            raise ConfigurationError(f"{source}: the tool {own_name!r} cannot be offered: {error}") from error
+            reason = f"{source}: the tool {own_name!r} cannot be offered (exclude it, or say otherwise): {error}"
+            raise ConfigurationError(reason) from error
         return ServerTool(tool=tool, facts=facts, runner=offer.runner)
 
     def _facts(self, offer: Offer) -> ToolFacts:

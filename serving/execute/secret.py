@@ -6,10 +6,10 @@ comes from outside and puts `[secret NAME]` where a secret stood, also where it 
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import re
+from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -26,25 +26,30 @@ class Secret:
     Its `repr` shows the name only.
     """
 
-    def __init__(self, variable: str, value: str, *, prefix: str = "") -> None:
+    def __init__(self, variable: str, value: str, *, prefix: str = "", base64: bool = False) -> None:
         self.variable = variable
         self._value = value
         self._prefix = prefix
+        self._base64 = base64
 
     def reveal(self) -> str:
         """The text to send, prefix and all. For the moment of sending only: never keep, log or raise it."""
-        return self._prefix + self._value
+        return self._prefix + (base64_text(self._value) if self._base64 else self._value)
+
+    def sent_as(self, prefix: str, *, base64: bool = False) -> Secret:
+        """The same secret, to be sent after this prefix, where wanted in base64."""
+        return Secret(self.variable, self._value, prefix=prefix, base64=base64)
 
     def forms(self) -> set[str]:
         """The secret in every form in which it may come back. The password of `user:password` is one by itself."""
         parts = {self._value, self._value.partition(":")[2]}
         plain = {part for part in parts if len(part) >= SHORTEST}
-        encoded = {base64.b64encode(text.encode()).decode() for text in (self._value, self.reveal())}
+        encoded = base64_text(self._value).rstrip("=")
         return {
             *plain,
             *(form(text) for text in plain for form in (percent, quote_plus, quote, escaped, escaped_ascii)),
-            *(text.rstrip("=") for text in encoded),
-            *(text.rstrip("=").translate(URL_SAFE) for text in encoded),
+            encoded,
+            encoded.translate(URL_SAFE),
         }
 
     def __repr__(self) -> str:
@@ -52,6 +57,10 @@ class Secret:
 
 
 URL_SAFE = str.maketrans("+/", "-_")
+
+
+def base64_text(text: str) -> str:
+    return b64encode(text.encode()).decode()
 
 
 def percent(text: str) -> str:

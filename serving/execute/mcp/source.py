@@ -115,7 +115,10 @@ class McpSource:
         except Exception as error:
             reason = self._redactor.text(shortened(str(error) or type(error).__name__))
             raise ConfigurationError(f"the MCP server {self._name!r} cannot be used: {reason}") from None
-        return self._selection.chosen(self._name, [self._offer(tool) for tool in listed])
+        self._selection.check(self._name, {tool.name for tool in listed})
+        return [
+            self._selection.tool(self._name, self._offer(tool)) for tool in listed if self._selection.takes(tool.name)
+        ]
 
     async def close(self) -> None:
         await self._connection.close()

@@ -1,0 +1,1 @@
+"""Tools of HTTP services, as their OpenAPI documents describe them."""
