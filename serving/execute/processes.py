@@ -73,14 +73,16 @@ class Process:
             assert popen.stdin is not None
             assert popen.stdout is not None
             try:
-                send(popen.stdin, message)
+                with suppress(OSError):  # it died before it had read all of the call
+                    send(popen.stdin, message)
                 answer = receive(popen.stdout)
-            except OSError:  # it died before it had read all of the call
-                answer = None
-            if answer is None:
-                raise ToolFailed(f"the process that ran it died, with exit code {popen.wait()}")
-            found: Answer = pickle.loads(answer)
-            return found
+                if answer is None:
+                    raise ToolFailed(f"the process that ran it died, with exit code {popen.wait()}")
+                found: Answer = pickle.loads(answer)
+                return found
+            finally:
+                if self._ended:
+                    close(popen)
 
     def end(self) -> None:
         """Kill the worker, whatever it does. May be called while another thread asks, and more than once."""
@@ -89,7 +91,6 @@ class Process:
         if popen is None:
             return
         popen.kill()
-        popen.wait()
         if self._asked.acquire(timeout=PIPES_S):  # who asks hears at once that nobody is there any more
             close(popen)
             self._asked.release()
@@ -107,6 +108,9 @@ class Process:
 
 
 def close(popen: subprocess.Popen[bytes]) -> None:
+    """Have nothing of a killed worker left."""
+    popen.kill()
+    popen.wait()
     for pipe in (popen.stdin, popen.stdout):
         if pipe is not None:
             with suppress(OSError):  # what was not written is not for anybody any more
