@@ -5,25 +5,31 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from grammars.dialects import dialect_named, dialect_of
+from grammars.errors import ConfigurationError
 from serving.api.app import ApiOptions, create_app
-from serving.config import Settings
+from serving.callers import ApiKey, Caller
+from serving.config import MEMORY, Settings
 from serving.decode.round import Decoder
 from serving.engines.build import build_engine
-from serving.execute.execute import Executor
+from serving.execute.database.journal import DatabaseJournal
+from serving.execute.execute import ExecutionLimits, Executor
+from serving.execute.journal import Journal
+from serving.execute.journal_memory import MemoryJournal
 from serving.execute.tools_file import toolbox_named
-from serving.turn import TurnLimits, TurnRunner
+from serving.turn_request import TurnLimits
+from serving.turn_runner import TurnRunner
 
 
 def build_app(settings: Settings) -> FastAPI:
     """The whole server but its socket. Loads the model. Raises `ConfigurationError` for what cannot be."""
     toolbox = toolbox_named(settings.tools)
+    keys, journal = api_keys(settings), journal_of(settings)
     dialect = dialect_named(settings.dialect) if settings.dialect else None
     engine = build_engine(settings)
-    runner = TurnRunner(
-        Decoder(engine, dialect or dialect_of(engine.tokenizer)), Executor(toolbox.registry), turn_limits(settings)
-    )
-    api_key = settings.api_key.get_secret_value() if settings.api_key else None
-    options = ApiOptions(api_key=api_key, body_limit_bytes=settings.body_limit_bytes, decoding=settings.decoding)
+    executor = Executor(toolbox.registry, ExecutionLimits(result_bytes=settings.max_result_bytes))
+    decoder = Decoder(engine, dialect or dialect_of(engine.tokenizer))
+    runner = TurnRunner(decoder, executor, turn_limits(settings), journal)
+    options = ApiOptions(keys=keys, body_limit_bytes=settings.body_limit_bytes, decoding=settings.decoding)
     return create_app(engine, runner, options, toolbox)
 
 
@@ -34,3 +40,30 @@ def turn_limits(settings: Settings) -> TurnLimits:
         wall_s=settings.turn_timeout_s,
         turns=settings.max_turns,
     )
+
+
+def journal_of(settings: Settings) -> Journal:
+    return MemoryJournal() if settings.journal_url == MEMORY else DatabaseJournal(settings.journal_url)
+
+
+def api_keys(settings: Settings) -> tuple[ApiKey, ...]:
+    """All keys. Raises `ConfigurationError` for a name or a key that stands for two callers."""
+    keys = [
+        ApiKey(
+            key=one.key.get_secret_value(),
+            caller=Caller(
+                name=one.name,
+                allow=None if one.allow_tools is None else tuple(one.allow_tools),
+                deny=tuple(one.deny_tools),
+            ),
+        )
+        for one in settings.keys
+    ]
+    if settings.api_key is not None:
+        keys.append(ApiKey(key=settings.api_key.get_secret_value()))
+    for name in {key.caller.name for key in keys}:
+        if [key.caller.name for key in keys].count(name) > 1:
+            raise ConfigurationError(f"keys: two have the name {name!r}")
+    if len({key.key for key in keys}) < len(keys):
+        raise ConfigurationError("keys: two callers have the same key")
+    return tuple(keys)

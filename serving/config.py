@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -26,6 +26,21 @@ PREFIX = "POLYCALL_"
 
 OTHER_VARIABLES = {"POLYCALL_CONFIG", "POLYCALL_CACHE"}
 """Variables with the prefix that are no settings: the file of settings, and where converted models are kept."""
+
+
+MEMORY = "memory"
+"""In place of the journal's URL: a journal that ends with the process."""
+
+
+class KeySettings(BaseModel):
+    """One API key, whose it is, and which of the server's tools it may use (`*` in a name stands for anything)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[\w.-]{1,64}$")
+    key: SecretStr = Field(min_length=1)
+    allow_tools: list[str] | None = None
+    deny_tools: list[str] = []
 
 
 class Settings(BaseSettings):
@@ -58,13 +73,31 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = Field(
         None, min_length=1, description="The key that clients must send; best given as POLYCALL_API_KEY."
     )
+    keys: list[KeySettings] = Field(
+        [], description="More keys, each with a name and rules for the server's tools; in the file: [[keys]]."
+    )
+    journal: SecretStr | None = Field(
+        None,
+        min_length=1,
+        description="Where turns are written down: sqlite:///FILE, postgresql://USER:PASSWORD@HOST/NAME, or memory; "
+        "by default a file of SQLite in the folder for state.",
+    )
     body_limit_bytes: int = Field(8 * 2**20, ge=1, description="The largest body of a request, in bytes.")
     max_turns: int = Field(64, ge=1, description="How many requests may be answered at once; more get 503.")
     max_rounds: int = Field(8, ge=2, description="The most rounds of one request; the last one is text.")
     max_calls: int = Field(128, ge=1, description="After so many server-run calls a request gets no more.")
+    max_result_bytes: int = Field(2**20, ge=1, description="The largest result of one call, in bytes of JSON.")
     turn_timeout_s: float = Field(600.0, gt=0, description="After so many seconds an answer ends with what it has.")
     max_streams: int = Field(128, ge=1, description="How many streams the engine decodes at once; others wait.")
     rows_mib: int = Field(2048, ge=1, description="Memory for keys and values, in MiB.")
+
+    @property
+    def journal_url(self) -> str:
+        """The URL of the journal's database, or `MEMORY`."""
+        if self.journal is not None:
+            return self.journal.get_secret_value()
+        state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+        return f"sqlite:///{state / 'polycall' / 'journal.sqlite3'}"
 
     @property
     def served_name(self) -> str:

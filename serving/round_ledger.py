@@ -5,32 +5,43 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from grammars.conversation import Message
-from grammars.tools import ToolCall, ToolResult
-from serving.decode.events import CallFailed, CallWritten, RoundEnded, TextWritten
+from grammars.tools import CallError, ToolCall, ToolResult
+from serving.approvals import Opening, denied
+from serving.decode.events import CallFailed, CallWritten, Figures, RoundEnded, TextWritten
 from serving.execute.execute import CallFinished
 from serving.turn_events import CallHandedBack, TurnEvent
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallRules:
+    """What becomes of a call: whether the server runs it, whether it waits for approval first, how it is started."""
+
+    runs: Callable[[str], bool]
+    wants_approval: Callable[[str], bool]
+    start: Callable[[ToolCall], None]
 
 
 class RoundLedger:
     """The book of one round.
 
     Calls that the server runs are started the moment they are written. One that was answered before in this turn waits
-    until the round asks for something new: a round of nothing but repeats is not run again.
+    until the round asks for something new: a round of nothing but repeats is not run again. Calls that want approval
+    are not started but listed as `awaiting`.
     """
 
-    def __init__(
-        self, *, runs: Callable[[str], bool], start: Callable[[ToolCall], None], answered: Sequence[ToolCall]
-    ) -> None:
+    def __init__(self, rules: CallRules, answered: Sequence[ToolCall]) -> None:
         self.text = ""
+        self.awaiting: list[ToolCall] = []
         self.handed_back: list[ToolCall] = []
         self.finished: dict[str, CallFinished] = {}
         self.failures: list[CallFailed] = []
         self.ended: RoundEnded | None = None
-        self._runs = runs
-        self._start = start
+        self._rules = rules
         self._answered = answered
+        self._answers: dict[str, Message] = {}
         self._written: dict[int, ToolCall] = {}
         self._repeats: list[ToolCall] = []
         self._asks_something_new = False
@@ -46,6 +57,12 @@ class RoundLedger:
     def repeated(self) -> bool:
         """Whether all that the round asks for was answered before in this turn."""
         return bool(self._written) and not self._asks_something_new
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of the round was written and every call has its answer: what `messages` needs."""
+        answered = {*self.finished, *self._answers}
+        return self.ended is not None and all(call.id in answered for call in self.calls)
 
     @property
     def wait_s(self) -> float:
@@ -71,6 +88,30 @@ class RoundLedger:
                 self._decoded_s = time.monotonic()
         return list(self._in_call_order())
 
+    def reopen(self, opening: Opening) -> list[CallFinished]:
+        """Enter a round that waited for approval: start what is approved. Returns the results of what is not."""
+        self._written = dict(enumerate(opening.hidden.calls))
+        self.text = opening.hidden.text
+        self._answers = {str(message.call_id): message for message in opening.answers}
+        self.ended = RoundEnded(reason="calls", figures=Figures(decoding="parallel"))
+        self._decoded_s = time.monotonic()
+        self._next_index = len(self._written)  # what was the client's was handed back then
+        refused = []
+        for call in opening.waiting:
+            decision = opening.decisions[call.id]
+            if decision.approve:
+                self._rules.start(call)
+            else:
+                refused.append(finished_at_once(call, denied(decision)))
+        return refused
+
+    def give_up(self) -> list[CallFinished]:
+        """The turn ends here, as cut: the results of calls that nobody will be asked about any more."""
+        error = CallError(kind="cancelled", message="the turn ended before the call could be approved")
+        given_up = [finished_at_once(call, ToolResult(call_id=call.id, error=error)) for call in self.awaiting]
+        self.awaiting.clear()
+        return given_up
+
     def messages(self) -> tuple[Message, ...]:
         """The round as the model reads it when the server goes on: its calls, and their results in call order.
 
@@ -84,7 +125,8 @@ class RoundLedger:
             results[call.id] = ToolResult(call_id=call.id, error=failure.error)
         ordered = tuple(calls[index] for index in sorted(calls))
         answer = Message(role="assistant", text=self.text, calls=ordered)
-        return (answer, *(result_message(results[call.id]) for call in ordered))
+        known = {**{call_id: result_message(result) for call_id, result in results.items()}, **self._answers}
+        return (answer, *(known[call.id] for call in ordered))
 
     def _start_or_hold(self, call: ToolCall) -> None:
         if not self._asks_something_new and any(call.same_as(earlier) for earlier in self._answered):
@@ -92,8 +134,12 @@ class RoundLedger:
             return
         self._asks_something_new = True
         for ready in (*self._repeats, call):
-            if self._runs(ready.name):
-                self._start(ready)
+            if not self._rules.runs(ready.name):
+                continue
+            if self._rules.wants_approval(ready.name):
+                self.awaiting.append(ready)
+            else:
+                self._rules.start(ready)
         self._repeats.clear()
 
     def _in_call_order(self) -> Iterator[CallHandedBack]:
@@ -103,9 +149,15 @@ class RoundLedger:
         while self._next_index <= last and (self.ended is not None or self._next_index in known):
             call = self._written.get(self._next_index)
             self._next_index += 1
-            if call is not None and not self._runs(call.name):
+            if call is not None and not self._rules.runs(call.name):
                 self.handed_back.append(call)
                 yield CallHandedBack(position=len(self.handed_back) - 1, call=call)
+
+
+def finished_at_once(call: ToolCall, result: ToolResult) -> CallFinished:
+    """The end of a call that never began."""
+    now_s = time.monotonic()
+    return CallFinished(call=call, result=result, start_s=now_s, end_s=now_s)
 
 
 def result_message(result: ToolResult) -> Message:

@@ -1,15 +1,32 @@
 """What happens in one turn, in any number of rounds, as every wire hears it.
 
-A wire writes `TextWritten`, `CallHandedBack` and `TurnEnded`; the other events are for progress, logs and timelines.
+A wire writes `TurnBegan`, `TextWritten`, `CallHandedBack` and `TurnEnded`, which the journal keeps, so that the same
+answer can be given again; the other events are for progress, logs and timelines.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from grammars.tools import ToolCall
-from serving.decode.events import CallFailed, CallWritten, Figures, FinishReason, RoundEnded, TextWritten
+from serving.decode.events import CallFailed, CallWritten, Figures, RoundEnded, TextWritten
 from serving.execute.execute import CallFinished, CallStarted
+
+TurnReason = Literal["calls", "text", "length", "approval"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TurnBegan:
+    """The turn is under way; always the first event. What goes wrong before it is an error of the whole request.
+
+    `created_s` is in seconds since 1970. `replayed`: the answer was given before, to the same idempotency key, and is
+    given again; nothing is run.
+    """
+
+    turn_id: str
+    created_s: float
+    replayed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,16 +87,27 @@ class TurnFigures:
 class TurnEnded:
     """The turn is over; always the last event.
 
-    `calls`: calls were handed back. `text`: the answer is complete. `length`: a limit cut the answer short.
-    `server_calls` are those that the server ran, in call order, and `failures` those that could not be written.
+    `calls`: calls were handed back. `approval`: none were, and calls wait for approval. `text`: the answer is complete.
+    `length`: a limit cut the answer short. `server_calls` are those that the server ran, in call order, `failures`
+    those that could not be written, and `awaiting` those that wait for approval, also beside calls handed back.
     """
 
-    reason: FinishReason
+    turn_id: str
+    reason: TurnReason
     figures: TurnFigures
     server_calls: tuple[CallFinished, ...] = ()
     failures: tuple[CallFailed, ...] = ()
+    awaiting: tuple[ToolCall, ...] = ()
 
 
 TurnEvent = (
-    TextWritten | CallWritten | CallFailed | CallStarted | CallFinished | CallHandedBack | RoundEnded | TurnEnded
+    TurnBegan
+    | TextWritten
+    | CallWritten
+    | CallFailed
+    | CallStarted
+    | CallFinished
+    | CallHandedBack
+    | RoundEnded
+    | TurnEnded
 )

@@ -12,17 +12,19 @@ from serving.api import errors
 from serving.api.health import health_router, models_router
 from serving.api.openai_chat import chat_router
 from serving.api.requests import key_check
+from serving.api.turns import turns_router
+from serving.callers import ApiKey
 from serving.decode.request import Decoding
 from serving.engines.base import Engine
 from serving.execute.toolbox import Toolbox
-from serving.turn import TurnRunner
+from serving.turn_runner import TurnRunner
 
 
 @dataclass(frozen=True, kw_only=True)
 class ApiOptions:
-    """How the wires behave. With an `api_key` everything under /v1 needs it; /health never does."""
+    """How the wires behave. With `keys` everything under /v1 needs one of them; /health never does."""
 
-    api_key: str | None = None
+    keys: tuple[ApiKey, ...] = ()
     body_limit_bytes: int = 8 * 1024 * 1024
     decoding: Decoding = "parallel"
 
@@ -30,22 +32,25 @@ class ApiOptions:
 def create_app(
     engine: Engine, runner: TurnRunner, options: ApiOptions | None = None, toolbox: Toolbox | None = None
 ) -> FastAPI:
-    """The application, which opens its tools before it serves, and closes them and the engine when it shuts down."""
+    """The application, which opens its journal and tools before it serves, and closes all when it shuts down."""
     options = options or ApiOptions()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         try:
+            await runner.open()
             async with (toolbox or Toolbox()).opened():
                 yield
         finally:
             await engine.close()
+            await runner.close()
 
     app = FastAPI(title="polycall", lifespan=lifespan)
     errors.register(app)
-    keyed = [Depends(key_check(options.api_key))]
+    keyed = [Depends(key_check(options.keys))]
     app.include_router(health_router(engine, runner))
     app.include_router(models_router(engine.model), dependencies=keyed)
     chat = chat_router(runner, model=engine.model, decoding=options.decoding, body_limit_bytes=options.body_limit_bytes)
     app.include_router(chat, dependencies=keyed)
+    app.include_router(turns_router(runner), dependencies=keyed)
     return app

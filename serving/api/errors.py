@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -16,7 +17,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from grammars.errors import PolycallError, RequestError
+from grammars.errors import PolycallError, RequestError, TurnInProgress
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,9 @@ def register(app: FastAPI) -> None:
 async def answer(_request: Request, error: Exception) -> JSONResponse:
     """The response for an error that was raised before the response began."""
     headers = dict(error.headers or {}) if isinstance(error, StarletteHTTPException) else {}
-    if status_of(error) == HTTPStatus.SERVICE_UNAVAILABLE:
+    if isinstance(error, TurnInProgress):
+        headers["Retry-After"] = str(max(RETRY_AFTER_S, math.ceil(error.retry_after_s)))
+    elif status_of(error) == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(RETRY_AFTER_S)
     return JSONResponse(error_body(error), status_code=status_of(error), headers=headers)
 

@@ -11,7 +11,7 @@ from openai.types import Model
 
 from grammars.errors import NotFound
 from serving.engines.base import Engine
-from serving.turn import TurnRunner
+from serving.turn_runner import TurnRunner
 
 
 def health_router(engine: Engine, runner: TurnRunner) -> APIRouter:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 
 from fastapi import APIRouter, Request, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -15,10 +16,10 @@ from grammars.tools import json_text
 from serving.api.errors import error_body
 from serving.api.openai_chat_answer import ChatAnswer
 from serving.api.openai_chat_request import names_one_tool, read_chat, turn_request
-from serving.api.requests import ClientGone, read_body, unless_gone
+from serving.api.requests import REPLAYED, ClientGone, caller_of, read_body, read_idempotency, unless_gone
 from serving.decode.request import Decoding
-from serving.turn import TurnRunner
-from serving.turn_events import TurnEvent
+from serving.turn_events import TurnBegan, TurnEvent
+from serving.turn_runner import TurnRunner
 
 CLIENT_CLOSED_REQUEST = 499
 """What the log says of an answer that nobody waited for."""
@@ -33,7 +34,12 @@ def chat_router(runner: TurnRunner, *, model: str, decoding: Decoding, body_limi
         chat = await asyncio.to_thread(read_chat, await read_body(request, body_limit_bytes))
         if chat.model != model:
             raise NotFound(f"the model {chat.model!r} does not exist here; {model!r} does", place="model")
-        asked = turn_request(chat, server_has_tools=runner.has_tools, decoding=decoding)
+        caller = caller_of(request)
+        asked = replace(
+            turn_request(chat, server_has_tools=bool(runner.tools_for(caller)), decoding=decoding),
+            caller=caller,
+            idempotency=read_idempotency(request, "chat completions", chat),
+        )
         include_usage = bool(chat.stream_options and chat.stream_options.include_usage)
         answer = ChatAnswer(model=model, named=names_one_tool(chat), include_usage=include_usage)
         events = runner.run(asked)
@@ -42,13 +48,22 @@ def chat_router(runner: TurnRunner, *, model: str, decoding: Decoding, body_limi
                 # Until the first event an error is an answer of its own; after it, only a part of the stream.
                 first = await unless_gone(request, anext(events))
                 return ChatStream(first, events, answer)
-            completion = answer.whole(await unless_gone(request, collected(events)))
+            whole = await unless_gone(request, collected(events))
         except ClientGone:
             await events.aclose()
             return Response(status_code=CLIENT_CLOSED_REQUEST)
-        return Response(completion.model_dump_json(exclude_unset=True), media_type="application/json")
+        return Response(
+            answer.whole(whole).model_dump_json(exclude_unset=True),
+            media_type="application/json",
+            headers=headers_of(whole[0]),
+        )
 
     return router
+
+
+def headers_of(first: TurnEvent) -> dict[str, str]:
+    """What the response says of itself, by the first event of its turn."""
+    return {REPLAYED: "true"} if isinstance(first, TurnBegan) and first.replayed else {}
 
 
 async def collected(events: AsyncGenerator[TurnEvent, None]) -> list[TurnEvent]:
@@ -61,7 +76,7 @@ class ChatStream(EventSourceResponse):
     """The turn as server-sent events. When the client leaves, or the stream ends in any way, the turn is closed."""
 
     def __init__(self, first: TurnEvent, events: AsyncGenerator[TurnEvent, None], answer: ChatAnswer) -> None:
-        super().__init__(written(first, events, answer))
+        super().__init__(written(first, events, answer), headers=headers_of(first))
         self._events = events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

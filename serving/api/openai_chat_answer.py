@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-import uuid
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
@@ -20,17 +18,19 @@ from openai.types.chat.chat_completion_message_function_tool_call import Functio
 from grammars.tools import ToolCall
 from serving.api.turn_report import report
 from serving.decode.events import TextWritten
-from serving.turn_events import CallHandedBack, TurnEnded, TurnEvent
+from serving.turn_events import CallHandedBack, TurnBegan, TurnEnded, TurnEvent
 
 FinishReason = Literal["stop", "length", "tool_calls"]
 
 
 class ChatAnswer:
-    """Writes one answer. `named`: the caller chose one tool by name, for which OpenAI reports `stop`."""
+    """Writes one answer, of a turn from `TurnBegan` on. `named`: the caller chose one tool by name, for which OpenAI
+    reports `stop`.
+    """
 
     def __init__(self, *, model: str, named: bool, include_usage: bool) -> None:
-        self._id = f"chatcmpl-{uuid.uuid4().hex}"
-        self._created = int(time.time())
+        self._id = ""
+        self._created = 0
         self._model = model
         self._named = named
         self._include_usage = include_usage
@@ -44,6 +44,8 @@ class ChatAnswer:
         ended: TurnEnded | None = None
         for event in events:
             match event:
+                case TurnBegan():
+                    self._begin(event)
                 case TextWritten():
                     pieces.append(event.text)
                 case CallHandedBack():
@@ -68,6 +70,8 @@ class ChatAnswer:
     def chunks(self, event: TurnEvent) -> Iterator[ChatCompletionChunk]:
         """The chunks that the next event of a turn adds, often none."""
         match event:
+            case TurnBegan():
+                self._begin(event)
             case TextWritten():
                 self._sent_content = True
                 yield self._delta(ChoiceDelta(content=event.text))
@@ -80,6 +84,11 @@ class ChatAnswer:
                 yield self._finish(event)
                 if self._include_usage:
                     yield self._chunk([], usage(event))
+
+    def _begin(self, began: TurnBegan) -> None:
+        """An answer that is given again has the same id as the first time."""
+        self._id = f"chatcmpl-{began.turn_id.removeprefix('turn_')}"
+        self._created = int(began.created_s)
 
     def _delta(self, delta: ChoiceDelta) -> ChatCompletionChunk:
         if not self._sent_role:

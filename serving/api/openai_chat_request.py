@@ -14,6 +14,7 @@ from grammars.tools import Tool, ToolCall
 from serving.api.errors import refusal
 from serving.api.openai_chat_wire import (
     AllowedToolsChoice,
+    ApprovalFilter,
     AssistantMessage,
     ChatRequest,
     Extension,
@@ -26,9 +27,10 @@ from serving.api.openai_chat_wire import (
     UserMessage,
     WrittenCall,
 )
+from serving.approvals import Decision, Required
 from serving.decode.request import Decoding
 from serving.decode.round import RoundRequest
-from serving.turn import TurnRequest
+from serving.turn_request import TurnRequest
 
 
 def read_chat(body: bytes) -> ChatRequest:
@@ -62,7 +64,30 @@ def turn_request(chat: ChatRequest, *, server_has_tools: bool, decoding: Decodin
             max_tokens=chat.max_completion_tokens or chat.max_tokens,
             stop=(chat.stop,) if isinstance(chat.stop, str) else tuple(chat.stop or ()),
         ),
+        required=read_required(extension),
+        decisions=tuple(
+            Decision(call_id=said.approval_request_id, approve=said.approve, reason=said.reason)
+            for said in extension.approvals or ()
+        ),
     )
+
+
+def read_required(extension: Extension) -> Required:
+    """Which tools the caller wants to approve."""
+    match extension.require_approval:
+        case "always":
+            return Required(tools=None)
+        case ApprovalFilter(always=always, never=never):
+            asked = frozenset(always.tool_names if always else ())
+            both = sorted(asked & frozenset(never.tool_names if never else ()))
+            if both:
+                raise RequestError(
+                    f"{', '.join(map(repr, both))} cannot want approval always and never",
+                    place="polycall.require_approval",
+                )
+            return Required(tools=asked)
+        case _:
+            return Required()
 
 
 def read_sampling(chat: ChatRequest) -> Sampling:

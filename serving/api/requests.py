@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
-from collections.abc import Awaitable, Callable
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from fastapi import Request
+from pydantic import BaseModel
 
+from grammars.errors import RequestError
 from serving.api.errors import invalid_key, too_large
+from serving.callers import ANYONE, ApiKey, Caller, caller_with
+from serving.execute.journal import Idempotency
 
 Answer = TypeVar("Answer")
+
+IDEMPOTENCY_KEY = "Idempotency-Key"
+REPLAYED = "Idempotent-Replayed"
+"""The header of an answer that was given before, and is given again."""
+
+KEY_LENGTH = 255
 
 
 class ClientGone(Exception):
@@ -28,17 +39,37 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
     return bytes(body)
 
 
-def key_check(api_key: str | None) -> Callable[[Request], Awaitable[None]]:
-    """A dependency that refuses requests without the key, if there is one."""
+def key_check(keys: Sequence[ApiKey]) -> Callable[[Request], Awaitable[None]]:
+    """A dependency that refuses requests without one of the keys, if there are any, and finds out whose it is."""
 
     async def check(request: Request) -> None:
-        if api_key is None:
+        if not keys:
             return
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), api_key.encode()):
+        caller = caller_with(given.strip(), keys) if scheme.lower() == "bearer" else None
+        if caller is None:
             raise invalid_key()
+        request.state.caller = caller
 
     return check
+
+
+def caller_of(request: Request) -> Caller:
+    """Who asks, as the key check found out."""
+    return getattr(request.state, "caller", ANYONE)
+
+
+def read_idempotency(request: Request, wire: str, asked: BaseModel) -> Idempotency | None:
+    """The request's idempotency key, with a digest of all that it asks on this wire."""
+    key = request.headers.get(IDEMPOTENCY_KEY)
+    if key is None:
+        return None
+    if not 1 <= len(key) <= KEY_LENGTH or not (key.isascii() and key.isprintable()):
+        raise RequestError(
+            f"the idempotency key must have 1 to {KEY_LENGTH} printable ASCII characters", place=IDEMPOTENCY_KEY
+        )
+    fields = json.dumps([wire, asked.model_dump(mode="json", exclude_unset=True)], sort_keys=True)
+    return Idempotency(key=key, digest=hashlib.sha256(fields.encode()).hexdigest())
 
 
 async def unless_gone(request: Request, work: Awaitable[Answer]) -> Answer:

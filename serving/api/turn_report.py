@@ -28,6 +28,14 @@ class ServerCall(BaseModel):
     end_s: float
 
 
+class ApprovalRequest(BaseModel):
+    """A call that waits for the caller's word: the next request decides it by this id."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any]
+
+
 class Failure(BaseModel):
     """A call that the model could not write."""
 
@@ -55,8 +63,9 @@ class Times(BaseModel):
 
 
 class TurnReport(BaseModel):
-    """What the turn did and cost."""
+    """What the turn did and cost. GET /v1/turns/{turn_id} has its calls for as long as the journal keeps them."""
 
+    turn_id: str
     decoding: str | None
     rounds: int
     repeats: int
@@ -68,6 +77,7 @@ class TurnReport(BaseModel):
     duplicates_removed: int
     times: Times
     server_calls: list[ServerCall]
+    approval_requests: list[ApprovalRequest]
     failures: list[Failure]
     streams: list[Stream]
 
@@ -76,6 +86,7 @@ def report(ended: TurnEnded) -> TurnReport:
     """The report of a turn."""
     figures = ended.figures
     return TurnReport(
+        turn_id=ended.turn_id,
         decoding=figures.rounds[0].decoding if figures.rounds else None,
         rounds=len(figures.rounds),
         repeats=figures.repeats,
@@ -89,6 +100,9 @@ def report(ended: TurnEnded) -> TurnReport:
             total_s=rounded(figures.total_s), decode_s=rounded(figures.decode_s), wait_s=rounded(figures.wait_s)
         ),
         server_calls=[server_call(finished, figures.start_s) for finished in ended.server_calls],
+        approval_requests=[
+            ApprovalRequest(id=call.id, name=call.name, arguments=dict(call.arguments)) for call in ended.awaiting
+        ],
         failures=[Failure(tool=failure.tool, error=error_report(failure.error)) for failure in ended.failures],
         streams=streams(figures),
     )

@@ -1,9 +1,10 @@
 """TurnRecorder: writes the calls of one turn into the journal, and answers from it what ran before the turn broke off.
 
-A turn that goes on decodes its open round again. A call that is the same as one begun before, tool and arguments alike,
-takes that one's place: its result is the one written down; without one it runs again if it may, and is otherwise
-`unknown_outcome`, however often the model asks for it again in this turn. Decoding need not come out alike: while a call begun before has found no match, no other call of the
-same tool that must not run twice may start, for it may be the same one in other words.
+A turn that goes on decodes its open round again. A call that is the same as one begun before, tool and arguments
+alike, takes that one's place: its result is the one written down; without one it runs again if it may, and is otherwise
+`unknown_outcome`, however often the model asks for it again in this turn. Decoding need not come out alike: while a
+call begun before has found no match, no other call of the same tool that must not run twice may start, for it may be
+the same one in other words.
 """
 
 from __future__ import annotations
@@ -24,10 +25,18 @@ class TurnRecorder:
     def __init__(self, journal: Journal, hold: Hold, before: Sequence[JournaledCall] = ()) -> None:
         self._journal = journal
         self._hold = hold
-        self._before = list(before)
-        self._unknown = [earlier for earlier in before if is_unknown(earlier.result)]
+        self._before: list[JournaledCall] = []
+        self._unknown: list[JournaledCall] = []
         self._round = 0
         self._decoded = asyncio.Event()
+        for call in before:
+            self.add(call)
+
+    def add(self, call: JournaledCall) -> None:
+        """One more call that was begun before."""
+        self._before.append(call)
+        if is_unknown(call.result):
+            self._unknown.append(call)
 
     def begin_round(self, number: int) -> None:
         """Calls are of this round from now on."""

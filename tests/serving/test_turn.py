@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -17,15 +18,19 @@ from grammars.tools import CallError, Tool, ToolCall
 from serving.decode.events import CallFailed, CallWritten, DecodeEvent, Figures, RoundEnded, TextWritten
 from serving.decode.round import RoundRequest
 from serving.execute.execute import CallStarted, Executor
+from serving.execute.journal import Journal
+from serving.execute.journal_memory import MemoryJournal
 from serving.execute.registry import Registry
-from serving.turn import TurnLimits, TurnRequest, TurnRunner
-from serving.turn_events import CallHandedBack, TurnEnded, TurnEvent
+from serving.turn_events import CallHandedBack, TurnBegan, TurnEnded, TurnEvent
+from serving.turn_request import TurnLimits, TurnRequest
+from serving.turn_runner import TurnRunner
 
 Step = DecodeEvent | float | Exception
 """What a scripted round does next: yield an event, sleep so many seconds, or raise."""
 
 registry = Registry()
 ran: list[str] = []
+numbers = itertools.count()
 
 
 @registry.tool()
@@ -71,7 +76,7 @@ class ScriptedRounds:
 
 def written(index: int, name: str, **arguments: Any) -> CallWritten:
     return CallWritten(
-        index=index, call=ToolCall(id=f"call_{name}_{index}_{arguments}", name=name, arguments=arguments)
+        index=index, call=ToolCall(id=f"call_{name}_{index}_{next(numbers)}", name=name, arguments=arguments)
     )
 
 
@@ -106,12 +111,15 @@ def request(
     )
 
 
-def runner(decoder: ScriptedRounds, **limits: Any) -> TurnRunner:
-    return TurnRunner(decoder, Executor(registry), TurnLimits(**limits))
+def runner(decoder: ScriptedRounds, journal: Journal | None = None, **limits: Any) -> TurnRunner:
+    return TurnRunner(decoder, Executor(registry), TurnLimits(**limits), journal)
 
 
 async def played(turns: TurnRunner, asked: TurnRequest | None = None) -> list[TurnEvent]:
-    return [event async for event in turns.run(asked or request())]
+    """All events of the turn but the first, which says that it has begun."""
+    first, *events = [event async for event in turns.run(asked or request())]
+    assert isinstance(first, TurnBegan)
+    return events
 
 
 def last(events: list[TurnEvent]) -> TurnEnded:
@@ -440,7 +448,7 @@ class TestMixedRounds:
     async def test_rounds_beyond_the_memory_are_forgotten_oldest_first(self) -> None:
         again = calls(written(0, "weather", city="Rome"), written(1, "show_map", place="Rome"))
         decoder = ScriptedRounds(*self.mixed[:2], again, text("Fine."), text("Fine."))
-        turns = runner(decoder, hidden_rounds=1)
+        turns = runner(decoder, MemoryJournal(1))
         first = await self.handed_back(turns)
         second = await self.handed_back(turns)
         await played(turns, request(*self.answered(first)))

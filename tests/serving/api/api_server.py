@@ -22,8 +22,10 @@ from serving.api.app import ApiOptions, create_app
 from serving.decode.round import Decoder
 from serving.engines.scripted import Answer, ScriptedEngine
 from serving.execute.execute import Executor
+from serving.execute.journal import Journal
 from serving.execute.registry import Registry
-from serving.turn import TurnLimits, TurnRunner
+from serving.turn_request import TurnLimits
+from serving.turn_runner import TurnRunner
 
 Call = tuple[str, dict[str, Any]]
 Said = str | Sequence[Call]
@@ -72,9 +74,15 @@ class Server:
 
 
 @contextmanager
-def running(engine: ScriptedEngine, registry: Registry, limits: TurnLimits, options: ApiOptions) -> Iterator[Server]:
+def running(
+    engine: ScriptedEngine,
+    registry: Registry,
+    limits: TurnLimits,
+    options: ApiOptions,
+    journal: Journal | None = None,
+) -> Iterator[Server]:
     """The server, listening; its thread is gone afterwards."""
-    runner = TurnRunner(Decoder(engine, dialect_of(engine.tokenizer)), Executor(registry), limits)
+    runner = TurnRunner(Decoder(engine, dialect_of(engine.tokenizer)), Executor(registry), limits, journal)
     app = create_app(engine, runner, options)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", timeout_graceful_shutdown=2))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
@@ -85,7 +93,7 @@ def running(engine: ScriptedEngine, registry: Registry, limits: TurnLimits, opti
             assert time.monotonic() < deadline
             time.sleep(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]
-        found = Server(f"http://127.0.0.1:{port}", engine, runner, options.api_key or "no key")
+        found = Server(f"http://127.0.0.1:{port}", engine, runner, options.keys[0].key if options.keys else "no key")
         with found.client:
             yield found
     finally:
@@ -106,6 +114,7 @@ def serving() -> Iterator[Serve]:
             registry: Registry | None = None,
             limits: TurnLimits | None = None,
             options: ApiOptions | None = None,
+            journal: Journal | None = None,
             **engine: Any,
         ) -> Server:
             script = rounds if callable(rounds) else Rounds(rounds)
@@ -115,6 +124,7 @@ def serving() -> Iterator[Serve]:
                     registry or Registry(),
                     limits or TurnLimits(),
                     options or ApiOptions(),
+                    journal,
                 )
             )
 

@@ -15,9 +15,10 @@ from openai.types.chat import ChatCompletion
 from grammars.constraint import Constraint
 from grammars.conversation import TOOLS_LIMIT
 from serving.api.app import ApiOptions
+from serving.callers import ApiKey
 from serving.engines.scripted import Failure
 from serving.execute.registry import Registry
-from serving.turn import TurnLimits
+from serving.turn_request import TurnLimits
 from tests.serving.api.api_server import Serve, Server, is_text
 
 USER = {"role": "user", "content": "hello"}
@@ -281,7 +282,7 @@ def test_a_stop_string_ends_the_text_before_itself(serve: Serve) -> None:
 
 
 def test_with_a_key_everything_under_v1_needs_it_and_health_does_not(serve: Serve) -> None:
-    server = serve(options=ApiOptions(api_key="sesame"))
+    server = serve(options=ApiOptions(keys=(ApiKey(key="sesame"),)))
     assert server.client.models.list().data[0].id == "scripted"
     requests: list[Callable[..., httpx.Response]] = [
         lambda **headers: httpx.get(f"{server.url}/v1/models", headers=headers),

@@ -14,10 +14,10 @@ from grammars.tools import CallError, ToolCall, ToolResult
 from serving.api.openai_chat_answer import ChatAnswer
 from serving.decode.events import CallFailed, CallWritten, Figures, RoundEnded, StreamSpan, TextWritten
 from serving.execute.execute import CallFinished, CallStarted
-from serving.round_ledger import RoundLedger
-from serving.turn_events import CallHandedBack, TurnEnded, TurnEvent, TurnFigures
+from serving.round_ledger import CallRules, RoundLedger
+from serving.turn_events import CallHandedBack, TurnBegan, TurnEnded, TurnEvent, TurnFigures
 
-NAMES = st.sampled_from(["weather", "search", "server_side"])
+NAMES = st.sampled_from(["weather", "search", "server_side", "server_side_delete"])
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -44,9 +44,15 @@ FIGURES = st.builds(
 def turns(draw: st.DrawFn) -> list[TurnEvent]:
     """A turn: its last round as decoded, in any order and with gaps, and everything that a turn tells beside it."""
     order = draw(st.permutations(range(draw(st.integers(0, 6)))))
-    events: list[TurnEvent] = [TextWritten(text=piece) for piece in draw(PIECES)]
+    began = TurnBegan(turn_id="turn_1", created_s=draw(SECONDS))
+    events: list[TurnEvent] = [began, *(TextWritten(text=piece) for piece in draw(PIECES))]
     finished = []
-    ledger = RoundLedger(runs=lambda name: name == "server_side", start=lambda _call: None, answered=())
+    rules = CallRules(
+        runs=lambda name: name.startswith("server_side"),
+        wants_approval=lambda name: name == "server_side_delete",
+        start=lambda _call: None,
+    )
+    ledger = RoundLedger(rules, answered=())
     for index in order:
         fate = draw(st.sampled_from(["written", "written", "written", "failed", "dropped"]))
         event: TurnEvent
@@ -68,7 +74,17 @@ def turns(draw: st.DrawFn) -> list[TurnEvent]:
     events += [ended, *ledger.take(ended)]
     figures = TurnFigures(rounds=(ended.figures,), total_s=draw(SECONDS))
     failures = tuple(ledger.failures)
-    return [*events, TurnEnded(reason=reason, figures=figures, server_calls=tuple(finished), failures=failures)]
+    if reason == "calls" and ledger.awaiting and not ledger.handed_back:
+        reason = "approval"
+    turn_ended = TurnEnded(
+        turn_id=began.turn_id,
+        reason=reason,
+        figures=figures,
+        server_calls=tuple(finished),
+        failures=failures,
+        awaiting=tuple(ledger.awaiting),
+    )
+    return [*events, turn_ended]
 
 
 def both(events: list[TurnEvent], **options: Any) -> tuple[ChatCompletion, list[ChatCompletionChunk]]:
@@ -118,7 +134,7 @@ def test_every_handed_back_call_is_streamed_once_whole_and_in_order(events: list
 
 @given(turns())
 def test_the_calls_of_the_client_are_handed_back_in_planned_order_and_none_is_lost(events: list[TurnEvent]) -> None:
-    written = [event for event in events if isinstance(event, CallWritten) and event.call.name != "server_side"]
+    written = [event for event in events if isinstance(event, CallWritten) and event.call.name in ("weather", "search")]
     in_order = [event.call for event in sorted(written, key=lambda event: event.index)]
     backs = [event for event in events if isinstance(event, CallHandedBack)]
     assert [event.call for event in backs] == in_order

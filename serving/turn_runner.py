@@ -1,0 +1,114 @@
+"""TurnRunner: from a request to the events of its turn, which is run, or given again from the journal."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import replace
+
+from grammars.conversation import Conversation
+from grammars.errors import Overloaded, RequestError
+from grammars.tools import Tool
+from serving.callers import Caller
+from serving.execute.execute import Executor
+from serving.execute.journal import Journal
+from serving.execute.journal_memory import MemoryJournal
+from serving.turn import Turn
+from serving.turn_book import TurnBook, begin_turn
+from serving.turn_events import TurnEnded, TurnEvent
+from serving.turn_request import RoundDecoder, TurnLimits, TurnRequest
+
+
+class TurnRunner:
+    """Runs turns. One for the whole server; belongs to one event loop, from `open` to `close`."""
+
+    def __init__(
+        self, decoder: RoundDecoder, executor: Executor, limits: TurnLimits, journal: Journal | None = None
+    ) -> None:
+        self.journal: Journal = journal or MemoryJournal()
+        self._decoder = decoder
+        self._executor = executor
+        self._limits = limits
+        self._live = 0
+
+    async def open(self) -> None:
+        """Open the journal. Raises `ConfigurationError` where that cannot be."""
+        await self.journal.open()
+
+    async def close(self) -> None:
+        """Close the journal, and end the processes of computing tools."""
+        self._executor.close()
+        await self.journal.close()
+
+    @property
+    def live_turns(self) -> int:
+        """How many turns run now."""
+        return self._live
+
+    def tools_for(self, caller: Caller) -> tuple[Tool, ...]:
+        """The server's own tools that this caller may use."""
+        return tuple(tool for tool in self._executor.tools if caller.may_use(tool.name))
+
+    async def run(self, request: TurnRequest) -> AsyncGenerator[TurnEvent, None]:
+        """The events of the whole turn, from `TurnBegan` to `TurnEnded`. Closing it frees branches and cancels calls.
+
+        Raises `RequestError`, `TurnInProgress` and `Overloaded` before the first event, `DecodingFailed` where nothing
+        usable came, and `JournalUnavailable`.
+        """
+        conversation = self.read(request)
+        with self._place():
+            book = await begin_turn(self.journal, request.caller.name, request.idempotency)
+            try:
+                async with aclosing(self._attempt(book, conversation, request)) as events:
+                    async for event in events:
+                        yield event
+            finally:
+                book.close()
+
+    def read(self, request: TurnRequest) -> Conversation:
+        """The request with the server's tools, or a `RequestError` that names the place at fault."""
+        own = self.tools_for(request.caller)
+        names = {tool.name for tool in own}
+        for index, tool in enumerate(request.tools):
+            if tool.name in names:
+                place = f"tools[{index}].function.name"
+                raise RequestError(f"the server has a tool {tool.name!r} of its own", place=place)
+        unknown = sorted((request.required.tools or frozenset()) - names)
+        if unknown:
+            place = "polycall.require_approval"
+            raise RequestError(f"the server has no tools {', '.join(map(repr, unknown))} to approve", place=place)
+        offered = () if request.choice is not None and request.choice.mode == "none" else own
+        return Conversation.read(request.messages, (*request.tools, *offered), request.choice)
+
+    async def _attempt(
+        self, book: TurnBook, conversation: Conversation, request: TurnRequest
+    ) -> AsyncGenerator[TurnEvent, None]:
+        """Give the answer that stands in the book, or work it out, from where an earlier attempt broke off."""
+        if book.answer is not None:
+            for event in (book.began, *book.answer):
+                yield event
+            return
+        history, opening = await book.continued(conversation.messages, request.decisions)
+        turn = Turn(
+            request, replace(conversation, messages=history), opening, book, self._decoder, self._executor, self._limits
+        )
+        has_begun = False
+        async with aclosing(turn.events()) as events:
+            async for event in events:
+                if not has_begun:
+                    has_begun = True
+                    yield book.began
+                book.hear(event)
+                if isinstance(event, TurnEnded):
+                    await book.finish(turn.kept_rounds())
+                yield event
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        if self._live >= self._limits.turns:
+            raise Overloaded(f"all {self._limits.turns} turns that may run at once are running")
+        self._live += 1
+        try:
+            yield
+        finally:
+            self._live -= 1
