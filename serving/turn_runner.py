@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
@@ -10,6 +11,7 @@ from grammars.conversation import Conversation
 from grammars.errors import Overloaded, RequestError
 from grammars.tools import Tool
 from serving.callers import Caller
+from serving.decode.round import RoundRequest
 from serving.execute.execute import Executor
 from serving.execute.journal import Journal
 from serving.execute.journal_memory import MemoryJournal
@@ -88,6 +90,8 @@ class TurnRunner:
             for event in (book.began, *book.answer):
                 yield event
             return
+        if request.idempotency is not None:
+            request = replace(request, round=seeded(request.round, book.began.turn_id))
         history, opening = await book.continued(conversation.messages, request.decisions)
         turn = Turn(
             request, replace(conversation, messages=history), opening, book, self._decoder, self._executor, self._limits
@@ -112,3 +116,11 @@ class TurnRunner:
             yield
         finally:
             self._live -= 1
+
+
+def seeded(request: RoundRequest, turn_id: str) -> RoundRequest:
+    """The round with a seed of the turn's own: its next attempt, should this one break off, draws the same way."""
+    if request.sampling.seed is not None:
+        return request
+    seed = int.from_bytes(hashlib.sha256(turn_id.encode()).digest()[:7])
+    return replace(request, sampling=replace(request.sampling, seed=seed))
