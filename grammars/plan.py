@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from outlines.types import Regex, either
 from outlines.types.dsl import QuantifyBetween, Sequence, Term, to_regex
@@ -45,10 +45,11 @@ end"""
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedCall:
-    """One call to be written: its tool, and what it is about."""
+    """One call to be written: its tool, what it is about, and its place among the plan's lines, repeats counted."""
 
     tool: str
     subject: str
+    place: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,18 +79,18 @@ def outline_constraint(conversation: Conversation, aliases: Mapping[str, str] | 
 
 
 def read_outline(text: str, *, least: int = 0) -> Plan:
-    """The plan that an outline says. Repeated lines are removed, the later ones first, down to `least` calls."""
+    """The plan that an outline says, or so far says while its last line is missing.
+
+    Repeated lines are removed, the later ones first, down to `least` calls. So of an unfinished outline, read without
+    a `least`, every call is also a call of the finished one's plan.
+    """
     calls = []
-    for written in text.split("\n"):
-        name, colon, subject = written.partition(": ")
-        if colon:
-            calls.append(PlannedCall(tool=name, subject=subject.strip(" ")))
-    index = len(calls) - 1
-    while index > 0 and len(calls) > least:
-        if calls[index] in calls[:index]:
-            del calls[index]
-        index -= 1
-    return Plan(calls=tuple(calls))
+    for place, written in enumerate(text.split("\n")[:-1]):
+        name, _, subject = written.partition(": ")
+        calls.append(PlannedCall(tool=name, subject=subject.strip(" "), place=place))
+    repeats = [call for index, call in enumerate(calls) if call in calls[:index]]
+    removed = {call.place for call in repeats[max(0, len(repeats) - (len(calls) - least)) :]}
+    return Plan(calls=tuple(call for call in calls if call.place not in removed))
 
 
 def outline_text(plan: Plan) -> str:

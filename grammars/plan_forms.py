@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from grammars.constraint import Constraint
@@ -37,6 +37,10 @@ class PlanForm(Protocol):
 
     def streams(self, conversation: Conversation) -> list[PlanStream]: ...
 
+    def begun(self, texts: Sequence[str], conversation: Conversation) -> Plan:
+        """What the streams' texts say already while they are written; every call is one of the finished plan, too."""
+        ...
+
     def read(self, texts: Sequence[str], conversation: Conversation) -> Plan:
         """The plan that the streams' texts say, in the streams' order."""
         ...
@@ -54,6 +58,9 @@ class Joint:
 
     def streams(self, conversation: Conversation) -> list[PlanStream]:
         return [PlanStream(constraint=outline_constraint(conversation))]
+
+    def begun(self, texts: Sequence[str], conversation: Conversation) -> Plan:
+        return read_outline(texts[0])
 
     def read(self, texts: Sequence[str], conversation: Conversation) -> Plan:
         return read_outline(texts[0], least=conversation.choice.least)
@@ -75,12 +82,11 @@ class Aliases:
         letters = {tool.name: alias for alias, tool in lettered(conversation)}
         return [PlanStream(constraint=outline_constraint(conversation, letters))]
 
+    def begun(self, texts: Sequence[str], conversation: Conversation) -> Plan:
+        return named(read_outline(texts[0]), conversation)
+
     def read(self, texts: Sequence[str], conversation: Conversation) -> Plan:
-        names = {alias: tool.name for alias, tool in lettered(conversation)}
-        lettered_plan = read_outline(texts[0], least=conversation.choice.least)
-        return Plan(
-            calls=tuple(PlannedCall(tool=names[call.tool], subject=call.subject) for call in lettered_plan.calls)
-        )
+        return named(read_outline(texts[0], least=conversation.choice.least), conversation)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +111,9 @@ class Lists:
             for tool in conversation.callable_tools
         ]
 
+    def begun(self, texts: Sequence[str], conversation: Conversation) -> Plan:
+        return Plan()
+
     def read(self, texts: Sequence[str], conversation: Conversation) -> Plan:
         calls = [
             PlannedCall(tool=tool.name, subject=subject)
@@ -112,7 +121,7 @@ class Lists:
             if text != "none\n"
             for subject in dict.fromkeys(re.split("; ", text.strip()))
         ]
-        return Plan(calls=tuple(calls[: conversation.choice.most]))
+        return placed(calls[: conversation.choice.most])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,15 +143,22 @@ class Tally:
             for tool in conversation.callable_tools
         ]
 
+    def begun(self, texts: Sequence[str], conversation: Conversation) -> Plan:
+        return Plan()
+
     def read(self, texts: Sequence[str], conversation: Conversation) -> Plan:
         counts = Counter({tool.name: int(text) for tool, text in zip(conversation.callable_tools, texts, strict=True)})
-        return Plan(
-            calls=tuple(
-                PlannedCall(tool=name, subject=f"call {number} of {count}")
-                for name, count in counts.items()
-                for number in range(1, count + 1)
-            )[: conversation.choice.most]
-        )
+        calls = [
+            PlannedCall(tool=name, subject=f"call {number} of {count}")
+            for name, count in counts.items()
+            for number in range(1, count + 1)
+        ]
+        return placed(calls[: conversation.choice.most])
+
+
+def placed(calls: Sequence[PlannedCall]) -> Plan:
+    """The plan of these calls in this order."""
+    return Plan(calls=tuple(replace(call, place=place) for place, call in enumerate(calls)))
 
 
 def lettered(conversation: Conversation) -> list[tuple[str, Tool]]:
@@ -150,6 +166,12 @@ def lettered(conversation: Conversation) -> list[tuple[str, Tool]]:
     letters = [chr(ord("a") + index) for index in range(26)]
     aliases = letters + [first + second for first in letters for second in letters]
     return list(zip(aliases, conversation.callable_tools, strict=False))
+
+
+def named(plan: Plan, conversation: Conversation) -> Plan:
+    """A plan that has aliases, with the names for which they stand."""
+    names = {alias: tool.name for alias, tool in lettered(conversation)}
+    return Plan(calls=tuple(replace(call, tool=names[call.tool]) for call in plan.calls))
 
 
 JOINT = Joint(name="joint", asked=INSTRUCTIONS)

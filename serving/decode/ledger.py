@@ -10,7 +10,7 @@ from serving.engines.base import BranchEnded
 
 
 class Ledger:
-    """Adds up one round. Streams that decode together count once on the critical path, as long as the longest."""
+    """Adds up one round. Of streams that decode together, the one that ends last counts on the critical path."""
 
     def __init__(self, decoding: Decoding, *, prompt_tokens: int) -> None:
         self.reason: FinishReason = "text"
@@ -24,12 +24,25 @@ class Ledger:
         self._completion_tokens = 0
         self._spans: list[StreamSpan] = []
 
-    def streams(self, ended: Sequence[tuple[str, float, BranchEnded]], *, plan: bool = False) -> None:
-        """Enter streams that decoded together: for each its label, when it began, and its end."""
-        longest = max((end.steps for _, _, end in ended), default=0)
-        self._steps += longest
-        self._plan_steps += longest if plan else 0
-        self._branches += 0 if plan else len(ended)
+    def stream(self, label: str, start_s: float, end: BranchEnded) -> None:
+        """Enter a stream that decoded alone, after all others: what it wrote, when it began, and its end."""
+        self._steps += end.steps
+        self._branches += 1
+        self._enter([(label, start_s, end)])
+
+    def plan(self, ended: Sequence[tuple[str, float, BranchEnded]]) -> None:
+        """Enter the streams of the plan, which decoded together."""
+        self._plan_steps = max((end.steps for _, _, end in ended), default=0)
+        self._steps += self._plan_steps
+        self._enter(ended)
+
+    def branch(self, label: str, start_s: float, end: BranchEnded, *, begun_at: int) -> None:
+        """Enter a branch of the plan, `begun_at` so many steps of it: beside the rest of the plan, and its siblings."""
+        self._steps = max(self._steps, begun_at + end.steps)
+        self._branches += 1
+        self._enter([(label, start_s, end)])
+
+    def _enter(self, ended: Sequence[tuple[str, float, BranchEnded]]) -> None:
         for label, start_s, end in ended:
             self._completion_tokens += len(end.tokens)
             self._spans.append(

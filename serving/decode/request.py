@@ -10,7 +10,7 @@ from grammars.conversation import Choice, Conversation
 from grammars.dialects import Dialect
 from grammars.plan_forms import JOINT, PlanForm
 from grammars.prompt import Prefix, render
-from serving.engines.base import Engine
+from serving.engines.base import SHARED, Engine, Scope
 
 ANSWER_INSTRUCTIONS = (
     "Answer the user's request in plain words, with what the tools have found out for it: their results stand in the "
@@ -37,7 +37,8 @@ class RoundRequest:
     """How a caller wants a round decoded.
 
     `max_tokens` bounds every stream of the round by itself. `stop` ends a text before the first of these strings.
-    `skip_forced` lets a sequential stream skip tokens that leave no choice, as branches always do.
+    `skip_forced` lets a sequential stream skip tokens that leave no choice, as branches always do. `scope` says for
+    whom and with which weights.
     """
 
     sampling: Sampling = field(default_factory=Sampling)
@@ -45,6 +46,7 @@ class RoundRequest:
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     skip_forced: bool = False
+    scope: Scope = SHARED
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,6 +39,6 @@ async def retry_call(round: Round, tool: Tool, written: Sequence[ToolCall], ledg
         max_new_tokens=round.limit(round.options.call_tokens),
         sampling=round.sampling(CALLS_LIMIT + ledger.fallbacks),  # the streams before it are the plan and its branches
     )
-    ended = await run_stream(round.engine, round.prefix, branch)
-    ledger.streams([(f"{tool.name} (retry)", ended.start_s, ended.end)])
+    ended = await run_stream(round.engine, round.prefix, branch, round.request.scope)
+    ledger.stream(f"{tool.name} (retry)", ended.start_s, ended.end)
     return read_branch(tool, dialect, ended.end)

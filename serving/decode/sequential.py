@@ -33,10 +33,10 @@ async def write_text(round: Round, ledger: Ledger) -> AsyncGenerator[DecodeEvent
     )
     stop = StopFilter(round.request.stop)
     stream = OpenStream()
-    async with aclosing(run_streams(round.engine, round.prefix, [branch])) as events:
+    async with aclosing(run_streams(round.engine, round.prefix, [branch], round.request.scope)) as events:
         async for event in events:
             if isinstance(event, StreamEnded):
-                ledger.streams([("text", event.start_s, event.end)])
+                ledger.stream("text", event.start_s, event.end)
                 check_unbroken(event.end)
                 ledger.reason = "length" if event.end.reason == "length" else "text"
                 text = stop.flush()
@@ -45,7 +45,7 @@ async def write_text(round: Round, ledger: Ledger) -> AsyncGenerator[DecodeEvent
             if text:
                 yield TextWritten(text=text)
             if stop.reached:
-                ledger.streams([("text", stream.start_s, stream.left(round.engine.tokenizer))])
+                ledger.stream("text", stream.start_s, stream.left(round.engine.tokenizer))
                 return
 
 
@@ -65,12 +65,12 @@ async def decode_sequential(round: Round, ledger: Ledger) -> AsyncGenerator[Deco
     written: list[ToolCall] = []
     failed: list[tuple[int, str]] = []
     index = 0
-    async with aclosing(run_streams(round.engine, round.prefix, [branch])) as events:
+    async with aclosing(run_streams(round.engine, round.prefix, [branch], round.request.scope)) as events:
         async for event in events:
             if isinstance(event, StreamEnded):
                 # The beginning of a call that was cut is no text where text is not allowed.
                 text = stop.push(reader.text(ended=allows_text(choice))) + stop.flush()
-                ledger.streams([("text" if reader.is_text else "calls", event.start_s, event.end)])
+                ledger.stream("text" if reader.is_text else "calls", event.start_s, event.end)
                 if not written:
                     check_unbroken(event.end)
                 ledger.reason = "length" if event.end.reason != "complete" else "calls" if index else "text"
@@ -90,7 +90,7 @@ async def decode_sequential(round: Round, ledger: Ledger) -> AsyncGenerator[Deco
                 yield TextWritten(text=text)
             if stop.reached:
                 if not isinstance(event, StreamEnded):
-                    ledger.streams([("text", stream.start_s, stream.left(round.engine.tokenizer))])
+                    ledger.stream("text", stream.start_s, stream.left(round.engine.tokenizer))
                 return
     for place, name in failed:
         outcome = await retry_call(round, tools[name], written, ledger)

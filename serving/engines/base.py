@@ -21,10 +21,14 @@ class BranchStarted:
 
 @dataclass(frozen=True, kw_only=True)
 class BranchProgress:
-    """A branch wrote some text: what one decode step chose, and the forced tokens after it."""
+    """A branch wrote some text: what one or more decode steps chose, and the forced tokens after it.
+
+    `steps` counts the branch's decode steps so far.
+    """
 
     branch: int
     text: str
+    steps: int
     at_s: float
 
 

@@ -249,7 +249,7 @@ class Writer:
         self._text.append(text)
         events: list[BranchEvent] = []
         if text:
-            events.append(BranchProgress(branch=self.branch, text=text, at_s=time.monotonic()))
+            events.append(BranchProgress(branch=self.branch, text=text, steps=self._steps, at_s=time.monotonic()))
         if reason is not None:
             self.over = True
             events.append(

@@ -72,7 +72,7 @@ class Written:
         self._text.append(text)
         events: list[BranchEvent] = []
         if text:
-            events.append(BranchProgress(branch=self._branch, text=text, at_s=time.monotonic()))
+            events.append(BranchProgress(branch=self._branch, text=text, steps=self.steps, at_s=time.monotonic()))
         if reason is not None:
             events.append(
                 BranchEnded(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -17,7 +18,7 @@ from grammars.prompt import Prefix
 from grammars.tools import Tool
 from serving.decode.events import CallFailed, CallWritten, DecodeEvent, RoundEnded, TextWritten
 from serving.decode.round import DecodeOptions, Decoder, RoundRequest
-from serving.engines.base import BranchEnded, BranchEvent
+from serving.engines.base import SHARED, BranchEnded, BranchEvent, Scope
 from serving.engines.byte_tokenizer import ByteTokenizer
 from serving.engines.scripted import Answer, ScriptedEngine
 
@@ -96,24 +97,26 @@ class Round:
         self.conversation = conversation
         self.kinds: list[str] = []
         self._answers = {"plan": [plan], "call": [*calls], "retry": [*retries], "stream": [stream], "text": [text]}
-        self._calls = len(calls)
         self._dialect = dialect
         self.engine = (engine_class or RecordingEngine)(self._script, **engine)
         self.decoder = Decoder(self.engine, dialect, options)
 
-    def _script(self, _text: str, constraint: Constraint) -> Answer:
-        kind = self._kind(constraint)
+    def _script(self, text: str, constraint: Constraint) -> Answer:
+        kind = self._kind(text, constraint)
         self.kinds.append(kind)
+        if kind == "call":
+            part = re.search(r'part (\d+)"[^"]*"arguments": $', text)
+            return self._answers[kind][int(part.group(1)) if part else self.kinds.count("call") - 1]
         return self._answers[kind].pop(0)
 
-    def _kind(self, constraint: Constraint) -> str:
+    def _kind(self, text: str, constraint: Constraint) -> str:
         if constraint == Constraint.text(without=[self._dialect.marker]):
             return "text"
         if constraint == outline_constraint(self.conversation):
             return "plan"
         if constraint == turn_constraint(self.conversation, self._dialect, BYTES):
             return "stream"
-        return "call" if self.kinds.count("call") < self._calls else "retry"
+        return "call" if text.endswith('"arguments": ') and '"request": ' in text.rpartition('"name": ')[2] else "retry"
 
     def events(self, **request: Any) -> AsyncGenerator[DecodeEvent, None]:
         return self.decoder.decode_round(self.conversation, RoundRequest(**request))
@@ -136,12 +139,14 @@ class RecordingEngine(ScriptedEngine):
         self.branches: list[Branch] = []
         self.groups: list[list[BranchEnded]] = []
 
-    async def decode(self, prefix: Sequence[int], branches: Sequence[Branch]) -> AsyncGenerator[BranchEvent, None]:
+    async def decode(
+        self, prefix: Sequence[int], branches: Sequence[Branch], scope: Scope = SHARED
+    ) -> AsyncGenerator[BranchEvent, None]:
         self.prefixes.append(tuple(prefix))
         self.branches += branches
         group: list[BranchEnded] = []
         self.groups.append(group)
-        async with aclosing(super().decode(prefix, branches)) as events:
+        async with aclosing(super().decode(prefix, branches, scope)) as events:
             async for event in events:
                 if isinstance(event, BranchEnded):
                     group.append(event)
@@ -153,13 +158,15 @@ SPELLED = "QQ"
 
 
 class SpellingEngine(RecordingEngine):
-    """An engine whose streams spell a special token."""
+    """An engine whose streams spell a special token, and tell what they wrote at their end only."""
 
-    async def decode(self, prefix: Sequence[int], branches: Sequence[Branch]) -> AsyncGenerator[BranchEvent, None]:
-        async with aclosing(super().decode(prefix, branches)) as events:
+    async def decode(
+        self, prefix: Sequence[int], branches: Sequence[Branch], scope: Scope = SHARED
+    ) -> AsyncGenerator[BranchEvent, None]:
+        async with aclosing(super().decode(prefix, branches, scope)) as events:
             async for event in events:
-                ended = isinstance(event, BranchEnded)
-                yield replace(event, text=event.text.replace(SPELLED, "<|im_end|>")) if ended else event
+                if isinstance(event, BranchEnded):
+                    yield replace(event, text=event.text.replace(SPELLED, "<|im_end|>"))
 
 
 def calls_of(events: Sequence[DecodeEvent]) -> list[tuple[int, str, str]]:

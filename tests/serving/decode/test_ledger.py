@@ -15,24 +15,27 @@ def end(steps: int, tokens: int) -> BranchEnded:
     )
 
 
-GROUPS = st.lists(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 99)), max_size=5), max_size=5)
-"""Steps and tokens of streams; those of one list decode together."""
+STREAMS = st.lists(st.tuples(st.integers(0, 99), st.integers(0, 99)), max_size=5)
+"""Steps and tokens of streams."""
 
 
-@given(GROUPS, GROUPS)
-def test_steps_are_the_longest_of_each_group_and_tokens_are_all(
-    plans: list[list[tuple[int, int]]], groups: list[list[tuple[int, int]]]
+@given(STREAMS, st.lists(st.tuples(st.integers(0, 99), st.integers(0, 99), st.integers(0, 99)), max_size=5), STREAMS)
+def test_steps_are_those_of_the_critical_path_and_tokens_are_all(
+    plan: list[tuple[int, int]], branches: list[tuple[int, int, int]], retries: list[tuple[int, int]]
 ) -> None:
     ledger = Ledger("parallel", prompt_tokens=5)
-    for entered, is_plan in ((plans, True), (groups, False)):
-        for group in entered:
-            ledger.streams([(f"{is_plan}", 1.0, end(*stream)) for stream in group], plan=is_plan)
+    ledger.plan([("plan", 1.0, end(*stream)) for stream in plan])
+    for steps, tokens, begun_at in branches:
+        ledger.branch("call", 1.0, end(steps, tokens), begun_at=begun_at)
+    for stream in retries:
+        ledger.stream("retry", 1.0, end(*stream))
     figures = ledger.figures()
-    plan_steps = sum(max(steps for steps, _ in group) for group in plans if group)
+    plan_steps = max((steps for steps, _ in plan), default=0)
     assert figures.plan_steps == plan_steps
-    assert figures.steps == plan_steps + sum(max(steps for steps, _ in group) for group in groups if group)
-    assert figures.branches == sum(map(len, groups))
-    streams = [stream for group in [*plans, *groups] for stream in group]
+    beside = max([plan_steps, *(begun_at + steps for steps, _, begun_at in branches)])
+    assert figures.steps == beside + sum(steps for steps, _ in retries)
+    assert figures.branches == len(branches) + len(retries)
+    streams = [*plan, *((steps, tokens) for steps, tokens, _ in branches), *retries]
     assert figures.completion_tokens == sum(tokens for _, tokens in streams)
     assert figures.prompt_tokens == 5
     assert [(span.steps, span.start_s, span.end_s, span.forced_tokens) for span in figures.spans] == [

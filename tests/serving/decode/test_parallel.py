@@ -339,11 +339,12 @@ async def test_figures_are_those_of_the_critical_path() -> None:
         step_s=0.0001,
     )
     figures = ended(await round.run()).figures
-    [plan], branches, [retry] = round.engine.groups
+    [plan], *groups, [retry] = round.engine.groups
+    branches = [end for group in groups for end in group]
     longest = max(end.steps for end in branches)
     assert longest > 100, "the long note"
     assert figures.plan_steps == plan.steps > 0
-    assert figures.steps == plan.steps + longest + retry.steps
+    assert max(plan.steps, longest) + retry.steps <= figures.steps < plan.steps + longest + retry.steps
     assert figures.branches == 4
     assert figures.prompt_tokens == len(round.engine.prefixes[0])
     assert figures.completion_tokens == sum(len(end.tokens) for end in [plan, *branches, retry])
@@ -353,8 +354,8 @@ async def test_figures_are_those_of_the_critical_path() -> None:
     assert all(span.start_s <= span.end_s for span in figures.spans)
     ends = {span.label: span.end_s for span in figures.spans}
     starts = {span.label: span.start_s for span in figures.spans}
-    assert ends["plan"] <= min(starts["note"], starts["pack.bag"])
-    assert max(ends["note"], ends["pack.bag"]) <= starts["pack.bag (retry)"]
+    assert starts["note"] < ends["plan"], "a branch begins when its line is complete"
+    assert max(ends["plan"], ends["note"], ends["pack.bag"]) <= starts["pack.bag (retry)"]
     assert max(starts["note"], starts["pack.bag"]) < ends["pack.bag"] < ends["note"], "they decode together"
 
 
