@@ -88,6 +88,11 @@ def read_outline(text: str, *, least: int = 0) -> Plan:
     for place, written in enumerate(text.split("\n")[:-1]):
         name, _, subject = written.partition(": ")
         calls.append(PlannedCall(tool=name, subject=subject.strip(" "), place=place))
+    return without_repeats(calls, least=least)
+
+
+def without_repeats(calls: list[PlannedCall], *, least: int) -> Plan:
+    """The plan of these calls without those that say the same as an earlier one; where that is too few, with some."""
     repeats = [call for index, call in enumerate(calls) if call in calls[:index]]
     removed = {call.place for call in repeats[max(0, len(repeats) - (len(calls) - least)) :]}
     return Plan(calls=tuple(call for call in calls if call.place not in removed))

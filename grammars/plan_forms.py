@@ -15,8 +15,25 @@ from typing import Protocol
 from grammars.constraint import Constraint
 from grammars.conversation import Conversation
 from grammars.errors import ConfigurationError
-from grammars.plan import INSTRUCTIONS, Plan, PlannedCall, outline_constraint, read_outline
+from grammars.plan import (
+    INSTRUCTIONS,
+    SUBJECT_CHARACTERS,
+    Plan,
+    PlannedCall,
+    outline_constraint,
+    read_outline,
+    without_repeats,
+)
 from grammars.tools import Tool
+
+ARRAY_INSTRUCTIONS = """\
+When the request needs tools, begin with an outline: a list of the calls that it needs, in the order of the request, \
+each with the tool's name and the few words of the request that tell this call from the others. A tool that is needed \
+for several things gets a call for each of them. Leave out tools that the request does not need; where it needs none, \
+write only []. After the outline write the calls.
+
+For example, with the tools add and greet, the outline for "What is 3 plus 4 and 5 plus 6? Then say hello to Ana" is:
+[{"name": "add", "request": "3 and 4"}, {"name": "add", "request": "5 and 6"}, {"name": "greet", "request": "Ana"}]"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +104,47 @@ class Aliases:
 
     def read(self, texts: Sequence[str], conversation: Conversation) -> Plan:
         return named(read_outline(texts[0], least=conversation.choice.least), conversation)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Array:
+    """One stream: the same outline as a JSON array of calls that have a request in the place of their arguments."""
+
+    name: str = "array"
+
+    def instructions(self, conversation: Conversation) -> str:
+        return ARRAY_INSTRUCTIONS
+
+    def streams(self, conversation: Conversation) -> list[PlanStream]:
+        choice = conversation.choice
+        if choice.exact is not None:
+            items = ", ".join(array_item([name]) for name in choice.exact)
+        else:
+            item = array_item([tool.name for tool in conversation.callable_tools])
+            items = f"{item}(, {item}){{{max(choice.least, 1) - 1},{choice.most - 1}}}"
+            items = items if choice.least else f"({items})?"
+        return [PlanStream(constraint=Constraint.regex(rf"\[{items}\]", pauses='"'))]
+
+    def begun(self, texts: Sequence[str], conversation: Conversation) -> Plan:
+        return read_array(texts[0])
+
+    def read(self, texts: Sequence[str], conversation: Conversation) -> Plan:
+        return read_array(texts[0], least=conversation.choice.least)
+
+
+def array_item(names: Sequence[str]) -> str:
+    """A regular expression for one call of the array."""
+    subject = rf'[^\s{{}}\[\]"\\][^\n{{}}\[\]"\\]{{0,{SUBJECT_CHARACTERS - 1}}}'
+    return rf'\{{"name": "({"|".join(map(re.escape, names))})", "request": "{subject}"\}}'
+
+
+def read_array(text: str, *, least: int = 0) -> Plan:
+    """The plan that an array says, or so far says."""
+    found = re.findall(r'\{"name": "([^"]*)", "request": "([^"]*)"\}', text)
+    calls = [
+        PlannedCall(tool=name, subject=subject.strip(), place=place) for place, (name, subject) in enumerate(found)
+    ]
+    return without_repeats(calls, least=least)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +244,7 @@ FIRST_ARGUMENT = Joint(
 )
 
 FORMS: dict[str, PlanForm] = {
-    form.name: form for form in (JOINT, WITHOUT_EXAMPLE, FIRST_ARGUMENT, Aliases(), Lists(), Tally())
+    form.name: form for form in (JOINT, Array(), WITHOUT_EXAMPLE, FIRST_ARGUMENT, Aliases(), Lists(), Tally())
 }
 
 

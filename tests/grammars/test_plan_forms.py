@@ -34,6 +34,12 @@ def test_whatever_the_streams_may_write_reads_as_a_plan_within_bounds(form: Plan
     [
         ("joint", ["add: 3 and 4\ngreet.person: Ana\nend"], [("add", "3 and 4"), ("greet.person", "Ana")]),
         ("joint", ["end"], []),
+        (
+            "array",
+            ['[{"name": "add", "request": "3 and 4"}, {"name": "greet.person", "request": "Ana"}]'],
+            [("add", "3 and 4"), ("greet.person", "Ana")],
+        ),
+        ("array", ["[]"], []),
         ("alias", ["b: Ana\na: 3 and 4\nend"], [("greet.person", "Ana"), ("add", "3 and 4")]),
         ("lists", ["3 and 4; 5 and 6\n", "none\n"], [("add", "3 and 4"), ("add", "5 and 6")]),
         ("lists", ["none\n", "none\n"], []),
@@ -51,9 +57,26 @@ def test_texts_of_a_form_are_allowed_and_read_as_the_calls_they_say(
     assert form.read(texts, asked).calls == expected
 
 
+@pytest.mark.parametrize("form", FORMS.values(), ids=list(FORMS))
+def test_what_an_unfinished_plan_says_already_is_part_of_the_finished_one(form: PlanForm) -> None:
+    asked = conversation(Choice(mode="auto", most=6))
+    texts = [str(walk(stream.constraint, 3 + index)) for index, stream in enumerate(form.streams(asked))]
+    finished = {call.place: call for call in form.read(texts, asked).calls}
+    for length in range(max(map(len, texts))):
+        begun = form.begun([text[:length] for text in texts], asked)
+        assert all(finished[call.place] == call for call in begun.calls)
+
+
 @pytest.mark.parametrize(
     ("name", "refused"),
-    [("joint", "subtract: 1\nend"), ("alias", "c: 1\nend"), ("alias", "add: 1\nend"), ("lists", "\n"), ("tally", "10")],
+    [
+        ("joint", "subtract: 1\nend"),
+        ("array", '[{"name": "sub", "request": "1"}]'),
+        ("alias", "c: 1\nend"),
+        ("alias", "add: 1\nend"),
+        ("lists", "\n"),
+        ("tally", "10"),
+    ],
 )
 def test_texts_that_say_no_plan_are_not_allowed(name: str, refused: str) -> None:
     assert not accepts(form_named(name).streams(conversation())[0].constraint, refused)
