@@ -95,6 +95,7 @@ class RoundLedger:
         self._answers = {str(message.call_id): message for message in opening.answers}
         self.ended = RoundEnded(reason="calls", figures=Figures(decoding="parallel"))
         self._decoded_s = time.monotonic()
+        self._asks_something_new = True
         self._next_index = len(self._written)  # what was the client's was handed back then
         refused = []
         for call in opening.waiting:

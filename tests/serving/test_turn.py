@@ -7,6 +7,7 @@ import itertools
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
@@ -15,6 +16,7 @@ from grammars.branch import Sampling
 from grammars.conversation import Choice, Conversation, Message
 from grammars.errors import ContextExceeded, DecodingFailed, Overloaded, RequestError
 from grammars.tools import CallError, Tool, ToolCall
+from serving.approvals import Required
 from serving.decode.events import CallFailed, CallWritten, DecodeEvent, Figures, RoundEnded, TextWritten
 from serving.decode.round import RoundRequest
 from serving.execute.execute import CallStarted, Executor
@@ -345,6 +347,15 @@ async def test_a_round_that_was_cut_ends_the_turn_as_cut() -> None:
     events = await played(runner(decoder))
     assert last(events).reason == "length"
     assert len(last(events).server_calls) == 1
+
+
+async def test_a_turn_that_was_cut_asks_for_no_approval_and_says_that_the_calls_did_not_run() -> None:
+    decoder = ScriptedRounds([written(0, "weather", city="Bern"), ended("length")])
+    events = await played(runner(decoder), replace(request(), required=Required(tools=None)))
+    assert (last(events).reason, last(events).awaiting, ran) == ("length", (), [])
+    [call] = last(events).server_calls
+    assert call.result.error is not None
+    assert call.result.error.kind == "cancelled"
 
 
 async def test_figures_of_all_rounds_are_added_up() -> None:
