@@ -47,8 +47,9 @@ def arguments_constraint(tool: Tool, dialect: Dialect, tokenizer: Tokenizer) -> 
     where they may not, they go on writing digits.
     """
     ending = literal(call_ending(dialect), tokenizer)
-    lark = f"start: arguments {ending}\narguments: %json {read_schema(tool.parameters).grammar}"
-    return Constraint(lark, pauses=STRING_END)
+    schema = read_schema(tool.parameters).grammar
+    lark = f"start: arguments {ending}\narguments: %json {schema}"
+    return Constraint(lark, pauses=STRING_END, portable=("json", schema))
 
 
 def call_branch(

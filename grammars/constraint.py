@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy
@@ -40,25 +40,30 @@ class Constraint:
 
     `pauses` are the characters after which forced text may follow free text, such as the quote that ends a string. It
     changes nothing of what may be written: engines that decode in runs use it to end a run where a new one would begin.
+
+    `portable` says the same, but for forced text at its end, in terms that servers of other grammars know: ("json", the
+    text of a schema), ("regex", a pattern) or ("choice", a JSON array). None where there are no such terms.
     """
 
     lark: str
     pauses: str = ""
+    portable: tuple[str, str] | None = field(default=None, compare=False)
 
     @classmethod
     def choice(cls, options: Sequence[str]) -> Constraint:
         """Exactly one of these texts."""
-        return cls("start: " + " | ".join(quoted(option) for option in options))
+        lark = "start: " + " | ".join(quoted(option) for option in options)
+        return cls(lark, portable=("choice", json.dumps(list(options))))
 
     @classmethod
     def regex(cls, pattern: str, *, pauses: str = "") -> Constraint:
         """Text that a regular expression (Rust syntax, no anchors) matches whole."""
-        return cls(f"start: /{regex_to_lark(pattern)}/", pauses=pauses)
+        return cls(f"start: /{regex_to_lark(pattern)}/", pauses=pauses, portable=("regex", pattern))
 
     @classmethod
     def schema(cls, grammar_schema: str) -> Constraint:
         """JSON text for a schema that `grammars.schema` has lowered."""
-        return cls(f"start: %json {grammar_schema}", pauses=STRING_END)
+        return cls(f"start: %json {grammar_schema}", pauses=STRING_END, portable=("json", grammar_schema))
 
     @classmethod
     def text(cls, *, without: Sequence[str] = ()) -> Constraint:

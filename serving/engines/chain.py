@@ -9,7 +9,8 @@ the grammar forces is put into the next request's prompt. What is free is asked 
   that ends the string), and the matcher here judges every token. The first one that it refuses is decoded again, as a
   choice. So what comes out is exactly what constrained decoding writes: greedy decoding takes the best allowed token
   either way, and sampling that draws again among the allowed tokens after a refusal has the same distribution;
-- a *stream*, for a branch that must not skip forced text: all of it in one request, under the server's own grammar.
+- a *stream*, for a branch that must not skip forced text, or a server that gives text only: all of it in one request,
+  under the server's own grammar, and judged here all the same.
 """
 
 from __future__ import annotations
@@ -61,21 +62,25 @@ class Chain:
         prefix: Sequence[int],
         room: int,
         stops: frozenset[int],
+        chained: bool = True,
     ) -> None:
         self._branch = branch
         self._index = index
         self._matcher = constraint.matcher()
         self._read = (*prefix, *branch.suffix)
         self._stops = stops
+        self._skips = branch.skip_forced and chained
+        self._completes = branch.skip_forced
         self._written = Written(index, self._matcher, tokenizer, min(branch.max_new_tokens, room))
         self._links = 0
+        self._before = 0
         self._choices_due = 0
         self._distrust = 0
         self._open: Link | None = None
 
     def start(self) -> list[BranchEvent]:
         """Take the text that is forced from the first; the branch may be over before it began."""
-        forced = self._matcher.forced() if self._branch.skip_forced else []
+        forced = self._matcher.forced() if self._skips else []
         events = self._written.add(forced)
         if self._written.end_reason is not None:
             return events
@@ -87,6 +92,7 @@ class Chain:
         if self._written.end_reason is None:
             self._open = self._link()
             self._links += 1
+            self._before = len(self._written.tokens)
         return self._open
 
     def take(self, token: int) -> list[BranchEvent]:
@@ -96,19 +102,31 @@ class Chain:
         self._written.steps += 1
         if not self._matcher.allows(token):
             self._open = None
-            self._refused()
-            return self._written.add(()) if self._matcher.error else []
+            return self._refused(link)
         if link.allowed is None:
             self._distrust = 0
         else:
             self._choices_due -= 1
         self._matcher.consume(token)
         tokens = [] if self._matcher.ended else [token]
-        if self._branch.skip_forced and not self._matcher.finished:
+        if self._skips and not self._matcher.finished:
             tokens += self._matcher.forced()
         if len(tokens) != 1 or self._matcher.finished or token in link.stops:
             self._open = None
         return self._written.add(tokens)
+
+    def end_link(self) -> list[BranchEvent]:
+        """The server has stopped, or was told to. A stream that is still open is completed by what is forced, or fails;
+        and so does a link that brought nothing, for asking once more would bring nothing again.
+        """
+        link, self._open = self._open, None
+        if link is None or self._written.end_reason is not None:
+            return []
+        forced = self._matcher.forced() if link.grammar is not None and self._completes else []
+        events = self._written.add(forced)
+        if self._written.end_reason is None and (link.grammar is not None or len(self._written.tokens) == self._before):
+            events += self._written.fail("the server stopped before the text was complete")
+        return events
 
     @property
     def link_is_open(self) -> bool:
@@ -118,7 +136,7 @@ class Chain:
     def _link(self) -> Link:
         prompt = (*self._read, *self._written.tokens)
         sampling = self._sampling()
-        if not self._branch.skip_forced:
+        if not self._skips:
             grammar = self._branch.constraint
             return Link(prompt=prompt, most_tokens=self._written.left, sampling=sampling, grammar=grammar, watched=True)
         most = None if self._choices_due > 0 else CHOICE_TOKENS
@@ -129,10 +147,15 @@ class Chain:
         tokens = self._written.left if watched else min(RUN_TOKENS, self._written.left)
         return Link(prompt=prompt, most_tokens=tokens, sampling=sampling, stops=self._stops, watched=watched)
 
-    def _refused(self) -> None:
+    def _refused(self, link: Link) -> list[BranchEvent]:
         """The next token must be a choice; after runs that brought nothing, so must ever more tokens."""
+        if self._matcher.error:
+            return self._written.add(())
+        if link.grammar is not None:
+            return self._written.fail("the server wrote what its grammar should not allow")
         self._choices_due = 2**self._distrust
         self._distrust = min(self._distrust + 1, 6)
+        return []
 
     def _sampling(self) -> Sampling:
         """The branch's sampling; with a seed, each link has one of its own, or all would draw alike."""

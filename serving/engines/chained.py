@@ -36,6 +36,11 @@ class LinkServer(Protocol[Lane]):
         ...
 
     @property
+    def chains(self) -> bool:
+        """Whether it takes token ids to allow and to stop at, and returns them. If not, a branch is one request."""
+        ...
+
+    @property
     def healthy(self) -> bool: ...
 
     async def close(self) -> None: ...
@@ -106,6 +111,7 @@ class ChainedEngine(Generic[Lane]):
                 self._tokenizer,
                 prefix=prefix,
                 room=room_after(len(prefix) + len(branch.suffix), self._context_length),
+                chained=self._server.chains,
                 stops=pause_tokens(known, branch.constraint.pauses) | end_ids,
             )
             for index, branch in enumerate(branches)
@@ -126,6 +132,7 @@ class ChainedEngine(Generic[Lane]):
                                 break
                         if not chain.link_is_open:
                             break
+                tell(events, chain.end_link())
         except Exception as error:
             events.put_nowait(error)
         finally:

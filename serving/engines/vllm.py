@@ -55,6 +55,10 @@ class VllmServer:
         self._numbers = itertools.count()
 
     @property
+    def chains(self) -> bool:
+        return True
+
+    @property
     def healthy(self) -> bool:
         return bool(self._engine.is_running and not self._engine.errored)
 

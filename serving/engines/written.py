@@ -44,6 +44,7 @@ class Written:
         self._branch = branch
         self._matcher = matcher
         self._limit = limit
+        self._error: str | None = None
         self._text: list[str] = []
         self._decoder = TextDecoder(tokenizer)
 
@@ -55,11 +56,16 @@ class Written:
     @property
     def end_reason(self) -> Literal["complete", "length", "failed"] | None:
         """Why the branch is over, or None while it is not."""
-        if self._matcher.error:
+        if self._error or self._matcher.error:
             return "failed"
         if self._matcher.finished:
             return "complete"
         return None if self.left else "length"
+
+    def fail(self, error: str) -> list[BranchEvent]:
+        """The branch is over and has failed."""
+        self._error = error
+        return self.add(())
 
     def add(self, tokens: Sequence[int]) -> list[BranchEvent]:
         """Take these tokens, as many as the limit allows, and tell of them; and of the branch's end if it is over."""
@@ -83,7 +89,7 @@ class Written:
                     steps=self.steps,
                     forced_tokens=max(0, len(self.tokens) + (1 if self._matcher.ended else 0) - self.steps),
                     at_s=time.monotonic(),
-                    error=self._matcher.error or None,
+                    error=self._error or self._matcher.error or None,
                 )
             )
         return events

@@ -1,0 +1,199 @@
+"""A server somewhere else: the same decoder over POST /v1/completions with token-id prompts.
+
+Two kinds of server answer differently. Stock vLLM (`vllm serve`, NIM 2) returns token ids and takes `allowed_token_ids`
+and `stop_token_ids`, so branches are chains there as they are in process. NIM 1 takes a constraint under `nvext` and
+returns text only: there a branch is one request, under the nearest constraint that it knows.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from openai import APIConnectionError, APIStatusError, APITimeoutError, AsyncOpenAI, OpenAIError
+from openai.types import Completion
+
+from grammars.errors import DecodingFailed, NotFound, Overloaded, RequestError
+from grammars.tokenizer import Tokenizer
+from grammars.tools import json_text
+from serving.engines.base import Scope
+from serving.engines.chain import Link
+
+Form = Literal["vllm", "nim"]
+"""How a server takes constraints: vLLM's fields, or `nvext`."""
+
+AWAY_S = 5.0
+"""How long a server that could not be reached is left alone while there are others."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteOptions:
+    """Servers that all serve `model`, by their base URLs (which end in /v1), and how they are asked.
+
+    A completion has no effect but its answer, so `retries` are safe; they wait longer each time. `timeout_s` bounds one
+    request; `connections` those that are open at once.
+    """
+
+    base_urls: tuple[str, ...]
+    model: str
+    adapters: tuple[str, ...] = ()
+    api_key: str | None = None
+    form: Form = "vllm"
+    timeout_s: float = 120.0
+    retries: int = 2
+    connections: int = 256
+
+
+@dataclass(kw_only=True)
+class Replica:
+    """One server, and until when it counts as gone (on the clock of `time.monotonic`)."""
+
+    client: AsyncOpenAI
+    gone_until_s: float = 0.0
+
+    @property
+    def reachable(self) -> bool:
+        return time.monotonic() >= self.gone_until_s
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteLane:
+    """The replica that has read the prefix, the model or adapter by its name there, and whose cache it is."""
+
+    replica: Replica
+    model: str
+    cache_salt: str | None
+
+
+class RemoteServer:
+    """Answers links over HTTP."""
+
+    def __init__(self, options: RemoteOptions, tokenizer: Tokenizer, http_client: Any = None) -> None:
+        self._options = options
+        self._tokenizer = tokenizer
+        self._replicas = [
+            Replica(
+                client=AsyncOpenAI(
+                    base_url=url,
+                    api_key=options.api_key or "none",
+                    timeout=options.timeout_s,
+                    max_retries=options.retries,
+                    http_client=http_client,
+                )
+            )
+            for url in options.base_urls
+        ]
+
+    @property
+    def chains(self) -> bool:
+        return self._options.form == "vllm"
+
+    @property
+    def healthy(self) -> bool:
+        """Whether any replica answered when it was last asked, or may be asked again."""
+        return any(replica.reachable for replica in self._replicas)
+
+    def lane(self, prefix: Sequence[int], scope: Scope) -> RemoteLane:
+        """A prefix always goes to the same replica as long as that can be reached: its cache holds it there."""
+        if scope.adapter is not None and scope.adapter not in self._options.adapters:
+            raise NotFound(f"there is no adapter {scope.adapter!r}", place="model")
+        reachable = [replica for replica in self._replicas if replica.reachable] or self._replicas
+        return RemoteLane(
+            replica=reachable[hash(tuple(prefix)) % len(reachable)],
+            model=scope.adapter or self._options.model,
+            cache_salt=scope.tenant or None,
+        )
+
+    async def tokens(self, link: Link, lane: RemoteLane) -> AsyncGenerator[Sequence[int], None]:
+        body = vllm_body(link, lane.cache_salt) if self.chains else nim_body(link)
+        async with told_apart(lane.replica):
+            answer = await lane.replica.client.completions.create(
+                model=lane.model,
+                prompt=list(link.prompt),
+                max_tokens=link.most_tokens,
+                temperature=link.sampling.temperature,
+                top_p=link.sampling.top_p,
+                seed=link.sampling.seed,
+                stream=link.watched and self.chains,
+                extra_body=body,
+            )
+            if isinstance(answer, Completion):
+                yield self._written(answer, link)
+                return
+            async with answer:
+                async for chunk in answer:
+                    if chunk.choices:
+                        yield self._written(chunk, link)
+
+    def _written(self, completion: Completion, link: Link) -> Sequence[int]:
+        choice = completion.choices[0]
+        if not self.chains:
+            return self._tokenizer.encode(canonical(choice.text, link))
+        ids = (choice.model_extra or {}).get("token_ids")
+        if ids is None:
+            raise DecodingFailed("the server returns no token ids: it is no vLLM, or one older than 0.12")
+        return [int(token) for token in ids]
+
+    async def close(self) -> None:
+        for replica in self._replicas:
+            await replica.client.close()
+
+
+@asynccontextmanager
+async def told_apart(replica: Replica) -> AsyncGenerator[None, None]:
+    """What goes wrong on the way, in this project's errors: gone, full, or a request that is refused."""
+    try:
+        yield
+    except (APIConnectionError, APITimeoutError) as error:
+        replica.gone_until_s = time.monotonic() + AWAY_S
+        raise Overloaded(f"the model's server cannot be reached: {error}") from error
+    except APIStatusError as error:
+        if error.status_code in (408, 425, 429) or error.status_code >= 500:
+            raise Overloaded(f"the model's server answers {error.status_code}: {error.message}") from error
+        raise RequestError(f"the model's server refuses the request: {error.message}", place="messages") from error
+    except OpenAIError as error:
+        raise DecodingFailed(f"the model's server answers what is no completion: {error}") from error
+
+
+def vllm_body(link: Link, cache_salt: str | None) -> Mapping[str, Any]:
+    """What a link says beyond OpenAI's own fields, in vLLM's."""
+    body: dict[str, Any] = {
+        "return_token_ids": True,
+        "add_special_tokens": False,
+        "skip_special_tokens": False,
+        "stop_token_ids": sorted(link.stops),
+    }
+    if cache_salt is not None:
+        body["cache_salt"] = cache_salt
+    if link.allowed is not None:
+        body["allowed_token_ids"] = list(link.allowed)
+    if link.grammar is not None:
+        body["structured_outputs"] = {"grammar": link.grammar.lark}
+    return body
+
+
+def nim_body(link: Link) -> Mapping[str, Any]:
+    """What a link says beyond OpenAI's own fields, in NIM's."""
+    if link.grammar is None or link.grammar.portable is None:
+        return {}
+    kind, value = link.grammar.portable
+    if kind == "regex":
+        return {"nvext": {"guided_regex": value}}
+    given = json.loads(value)
+    if kind == "json":
+        del given["x-guidance"]  # how this project's own grammars lay JSON out
+    return {"nvext": {f"guided_{kind}": given}}
+
+
+def canonical(text: str, link: Link) -> str:
+    """JSON as this project's grammars lay it out, whatever whitespace the server chose; other text as it is."""
+    if link.grammar is None or link.grammar.portable is None or link.grammar.portable[0] != "json":
+        return text
+    try:
+        return json_text(json.loads(text))
+    except ValueError:
+        return text  # cut short: the matcher will say where
