@@ -12,19 +12,16 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete, event, select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction
 
 from grammars.errors import AlreadyTaken, ConfigurationError, JournalUnavailable, KeyReused, TurnInProgress, TurnLost
 from grammars.tools import ToolResult
 from serving.execute.database import tables
+from serving.execute.database.connect import create_engine, read_url
 from serving.execute.database.rows import call_row, journaled_call, journaled_turn, result_text
 from serving.execute.database.writer import FAILURES, Answer, Operation, Writer
 from serving.execute.journal import Hold, Idempotency, JournaledCall, JournaledTurn, Kept, Taken
@@ -34,7 +31,6 @@ LEASE_S = 10.0
 KEEP_S = 30 * 24 * 3600.0
 """How long turns are kept, and with them idempotency keys."""
 PRUNE_EVERY_S = 3600.0
-DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
 
 
 class DatabaseJournal:
@@ -50,6 +46,8 @@ class DatabaseJournal:
         self._beating: asyncio.Task[None] | None = None
         self._held: dict[str, str] = {}
         self._failed: set[str] = set()
+        self._transaction: AsyncTransaction | None = None
+        self._renewed: set[str] = set()
 
     async def open(self) -> None:
         """Connect, and make what tables are missing. Raises `ConfigurationError` where there is no such database."""
@@ -216,7 +214,11 @@ class DatabaseJournal:
         return fresh.on_conflict_do_update(index_elements=["turn_id", "id"], set_=row)
 
     def _later(self, hold: Hold, statement: Any) -> None:
-        self._writing.do_later(self._fenced(hold, statement), lambda: self._failed.add(hold.token))
+        def failed() -> None:
+            if hold.token in self._held:
+                self._failed.add(hold.token)
+
+        self._writing.do_later(self._fenced(hold, statement), failed)
 
     async def _do_held(self, hold: Hold, *statements: Any) -> None:
         if hold.token in self._failed:
@@ -227,11 +229,16 @@ class DatabaseJournal:
         """The statements, if the turn is still held; they renew its lease."""
 
         async def operation(connection: AsyncConnection) -> None:
-            turns = tables.turns.c
-            mine = (turns.id == hold.turn_id) & (turns.token == hold.token)
-            renewed = update(tables.turns).where(mine).values(lease_until_s=time.time() + self._lease_s)
-            if (await connection.execute(renewed)).rowcount != 1:
-                raise TurnLost("another request has taken this turn over")
+            transaction = connection.get_transaction()
+            if transaction is not self._transaction:
+                self._transaction, self._renewed = transaction, set()
+            if hold.token not in self._renewed:  # once in a transaction is enough: nobody takes over a fresh lease
+                turns = tables.turns.c
+                mine = (turns.id == hold.turn_id) & (turns.token == hold.token)
+                renewed = update(tables.turns).where(mine).values(lease_until_s=time.time() + self._lease_s)
+                if (await connection.execute(renewed)).rowcount != 1:
+                    raise TurnLost("another request has taken this turn over")
+                self._renewed.add(hold.token)
             for statement in statements:
                 await connection.execute(statement)
 
@@ -284,41 +291,3 @@ async def read_calls(connection: AsyncConnection, turn_id: str) -> tuple[Journal
     calls = tables.calls.c
     found = select(tables.calls).where(calls.turn_id == turn_id).order_by(calls.started_s, calls.id)
     return tuple(map(journaled_call, await connection.execute(found)))
-
-
-def read_url(text: str) -> URL:
-    """The database's URL with a driver that does not block. Raises `ConfigurationError` for what is none."""
-    try:
-        url = make_url(text)
-    except ArgumentError:
-        raise ConfigurationError("the journal is no database URL such as sqlite:///journal.sqlite3") from None
-    driver = DRIVERS.get(url.get_backend_name())
-    if driver is None:
-        raise ConfigurationError(f"the journal can be in sqlite or postgresql, not in {url.get_backend_name()!r}")
-    if driver.startswith("sqlite") and not url.database:
-        raise ConfigurationError("a journal in SQLite needs a file: sqlite:///FILE")
-    return url.set(drivername=driver)
-
-
-def create_engine(url: URL) -> AsyncEngine:
-    """The engine, on one connection: one writer is all there is."""
-    if url.get_backend_name() != "sqlite":
-        return create_async_engine(url, pool_size=1, max_overflow=0, pool_pre_ping=True)
-    assert url.database is not None  # `read_url`
-    Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_async_engine(url, poolclass=StaticPool)
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def prepare(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # transactions begin below, not where the driver thinks they should
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA busy_timeout = 30000")
-        cursor.execute("PRAGMA journal_mode = WAL")
-        cursor.execute("PRAGMA synchronous = FULL")  # an intent outlives the machine, not only the process
-        cursor.close()
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def begin(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")  # one that only reads first could not become a writer later
-
-    return engine
