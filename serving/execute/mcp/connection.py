@@ -126,7 +126,8 @@ class Connection:
 
     async def tools(self) -> list[Tool]:
         """All tools that the server lists. Raises `ConnectionFailed`, or the SDK's errors for a list that is none."""
-        session, client = await self._usable()
+        session = self._current()
+        client = await asyncio.shield(session.opened)
         tools: list[Tool] = []
         cursor: str | None = None
         with session.calling():
