@@ -26,7 +26,7 @@ from serving.turn_request import TurnLimits
 from serving.turn_runner import TurnRunner
 from tests.serving.api.api_server import Rounds, Said
 
-LEASE_S = 1.0
+LEASE_S = 2.0
 
 
 def rounds_of(order: int) -> list[Said]:

@@ -1,6 +1,6 @@
 """kill -9 in the middle of 200 turns, and clients that retry with the same keys: what happened in the world is counted.
 
-Calls that must not run twice ran at most once, the others at least once, on SQLite and on PostgreSQL.
+Calls that must not run twice ran at most once, the others at least once: one server on SQLite, and two on PostgreSQL.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ class Killed:
         deadline = time.monotonic() + 60
         while True:
             try:
-                assert (await client.get("/health")).status_code == 200
+                assert (await client.get(f"{self.url}/health")).status_code == 200
                 return
             except httpx.TransportError:
                 assert time.monotonic() < deadline
@@ -62,13 +62,14 @@ def body(order: int) -> dict[str, Any]:
     return {"model": "scripted", "messages": [{"role": "user", "content": f"Please see to order number {order}."}]}
 
 
-async def answered(client: httpx.AsyncClient, order: int) -> httpx.Response:
-    """The answer, asked for with the same key until it comes."""
+async def answered(client: httpx.AsyncClient, servers: Sequence[Killed], order: int) -> httpx.Response:
+    """The answer, asked for with the same key, now here and now there, until it comes."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
             headers = {"Idempotency-Key": f"order {order}"}
-            answer = await client.post("/v1/chat/completions", json=body(order), headers=headers)
+            url = f"{random.choice(servers).url}/v1/chat/completions"
+            answer = await client.post(url, json=body(order), headers=headers)
             if answer.status_code == 200:
                 return answer
             assert answer.status_code in (409, 503), answer.text
@@ -98,28 +99,33 @@ def journal_url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> st
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+@pytest.mark.parametrize(("kind", "count"), [("sqlite", 1), ("postgresql", 2)])
 async def test_calls_of_killed_servers_run_at_most_once_or_at_least_once_as_their_tools_say(
-    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+    kind: str, count: int, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     traces = tmp_path / "traces"
-    server = Killed(journal_url(kind, request, tmp_path), traces)
+    url = journal_url(kind, request, tmp_path)
+    servers = [Killed(url, traces) for _ in range(count)]
     limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE_S, limits=limits) as client:
-        server.start()
+    async with httpx.AsyncClient(timeout=PATIENCE_S, limits=limits) as client:
+        for server in servers:
+            server.start()
         try:
-            await server.ready(client)
-            asking = asyncio.gather(*(answered(client, order) for order in range(TURNS)))
-            for _ in range(KILLS):
+            for server in servers:
+                await server.ready(client)
+            asking = asyncio.gather(*(answered(client, servers, order) for order in range(TURNS)))
+            for number in range(KILLS):
                 await some_more(traces, TURNS)
+                server = servers[number % count]
                 server.kill()
                 server.start()
                 await server.ready(client)
             answers = await asking
             happened = traces_in(traces)
-            again = await asyncio.gather(*(answered(client, order) for order in range(TURNS)))
+            again = await asyncio.gather(*(answered(client, servers, order) for order in range(TURNS)))
         finally:
-            server.kill()
+            for server in servers:
+                server.kill()
 
     charges = {f"charge {order} {part}": 0 for order in range(TURNS) for part in "abc"}
     labels = {f"label {order} {part}": 0 for order in range(TURNS) for part in "abc"}

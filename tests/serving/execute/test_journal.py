@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from grammars.errors import AlreadyTaken, ConfigurationError, JournalUnavailable, KeyReused, TurnInProgress, TurnLost
 from grammars.tools import CallError, ToolResult
+from serving.execute.database.connect import create_engine, read_url
 from serving.execute.database.journal import DatabaseJournal
 from serving.execute.journal import Hold, Idempotency, Journal, JournaledCall, JournaledTurn, Kept
 from serving.execute.journal_memory import MemoryJournal
+from tests.postgres import Postgres
 
 LEASE_S = 0.4
 KEY = Idempotency(key="order-1", digest="a" * 64)
@@ -198,9 +201,9 @@ async def test_what_is_kept_is_found_under_its_name_by_its_caller(journal: Journ
 
 
 async def test_what_is_kept_again_takes_the_place_of_the_old(journal: Journal) -> None:
-    for text in ("1", "2"):
+    for record in ("1", "2"):
         hold, _ = await begun(journal, key=None)
-        await journal.finish(hold, "done", [Kept(name="one", text=text)])
+        await journal.finish(hold, "done", [Kept(name="one", text=record)])
     assert await journal.kept("", ["one"]) == {"one": "2"}
 
 
@@ -328,6 +331,24 @@ class TestServers:
         await journal.close()
         with pytest.raises(JournalUnavailable):
             await journal.intent(hold, entry("charge"))
+
+
+async def test_a_connection_that_was_cut_is_made_again(postgres: Postgres) -> None:
+    url = postgres.new_database()
+    journal = DatabaseJournal(url)
+    await journal.open()
+    try:
+        hold, _ = await begun(journal)
+        other = create_engine(read_url(url))
+        async with other.begin() as connection:
+            found = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            cut = await connection.execute(text(f"SELECT pg_terminate_backend(pid) {found}"))
+            assert cut.scalars().all() == [True]
+        await other.dispose()
+        await journal.intent(hold, entry("charge"))
+        assert [call.name for call in (await seen(journal, hold)).calls] == ["charge"]
+    finally:
+        await journal.close()
 
 
 @pytest.mark.parametrize(
