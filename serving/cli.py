@@ -28,7 +28,7 @@ def polycall() -> None:
 def setting(name: str) -> Any:
     """The option for a setting, with the setting's own help text and default."""
     field = Settings.model_fields[name]
-    default = "" if field.default is None else f" [default: {field.default}]"
+    default = "" if field.default in (None, [], {}) else f" [default: {field.default}]"
     return typer.Option(help=f"{field.description}{default}", show_default=False)
 
 
@@ -54,6 +54,20 @@ def serve(
     turn_timeout_s: Annotated[float | None, setting("turn_timeout_s")] = None,
     max_streams: Annotated[int | None, setting("max_streams")] = None,
     rows_mib: Annotated[int | None, setting("rows_mib")] = None,
+    max_model_len: Annotated[int | None, setting("max_model_len")] = None,
+    gpu_memory_utilization: Annotated[float | None, setting("gpu_memory_utilization")] = None,
+    block_size: Annotated[int | None, setting("block_size")] = None,
+    tensor_parallel_size: Annotated[int | None, setting("tensor_parallel_size")] = None,
+    pipeline_parallel_size: Annotated[int | None, setting("pipeline_parallel_size")] = None,
+    data_parallel_size: Annotated[int | None, setting("data_parallel_size")] = None,
+    distributed_executor_backend: Annotated[str | None, setting("distributed_executor_backend")] = None,
+    lora_modules: Annotated[list[str] | None, setting("lora_modules")] = None,
+    engine_args: Annotated[str | None, setting("engine_args")] = None,
+    base_urls: Annotated[list[str] | None, setting("base_urls")] = None,
+    remote_model: Annotated[str | None, setting("remote_model")] = None,
+    remote_api_key: Annotated[str | None, setting("remote_api_key")] = None,
+    remote_form: Annotated[str | None, setting("remote_form")] = None,
+    remote_timeout_s: Annotated[float | None, setting("remote_timeout_s")] = None,
     config: Annotated[
         Path | None, typer.Option(help="A TOML file of settings, named as the options are but with underscores.")
     ] = None,

@@ -5,12 +5,13 @@ A key that is not a setting, or a value that is not one of its values, is a `Con
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -43,14 +44,28 @@ class KeySettings(BaseModel):
     deny_tools: list[str] = []
 
 
+VLLM_ARGUMENTS = (
+    "max_model_len",
+    "gpu_memory_utilization",
+    "block_size",
+    "tensor_parallel_size",
+    "pipeline_parallel_size",
+    "data_parallel_size",
+    "distributed_executor_backend",
+)
+"""The settings that vLLM knows by the same name."""
+
+
 class Settings(BaseSettings):
     """All settings. Each field's description is its help text on the command line."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
 
     model: str | None = Field(None, description="A name of the catalogue, a hub id, a folder, or a GGUF file.")
-    engine: Literal["transformers", "scripted"] = Field(
-        "transformers", description="What decodes; 'scripted' needs no model and writes what its constraints allow."
+    engine: Literal["transformers", "vllm", "remote", "scripted"] = Field(
+        "transformers",
+        description="What decodes: transformers, vllm in this process, a remote server of completions; 'scripted' "
+        "needs no model and writes what its constraints allow.",
     )
     served_model_name: str | None = Field(None, description="The name under which clients ask for the model.")
     dialect: str | None = Field(
@@ -89,7 +104,52 @@ class Settings(BaseSettings):
     max_result_bytes: int = Field(2**20, ge=1, description="The largest result of one call, in bytes of JSON.")
     turn_timeout_s: float = Field(600.0, gt=0, description="After so many seconds an answer ends with what it has.")
     max_streams: int = Field(128, ge=1, description="How many streams the engine decodes at once; others wait.")
-    rows_mib: int = Field(2048, ge=1, description="Memory for keys and values, in MiB.")
+    rows_mib: int = Field(2048, ge=1, description="Memory of the transformers engine for keys and values, in MiB.")
+
+    max_model_len: int | None = Field(None, ge=1, description="vLLM: the longest context, in tokens.")
+    gpu_memory_utilization: float | None = Field(None, gt=0, le=1, description="vLLM: its share of the GPU's memory.")
+    block_size: int | None = Field(None, ge=1, description="vLLM: tokens in a block of its prefix cache [default: 32].")
+    tensor_parallel_size: int | None = Field(None, ge=1, description="vLLM: GPUs that share each layer.")
+    pipeline_parallel_size: int | None = Field(None, ge=1, description="vLLM: groups of layers on GPUs of their own.")
+    data_parallel_size: int | None = Field(None, ge=1, description="vLLM: replicas; a turn stays on one of them.")
+    distributed_executor_backend: Literal["mp", "ray"] | None = Field(
+        None, description="vLLM: how its workers run; ray for several machines."
+    )
+    lora_modules: dict[str, Path] = Field(
+        {},
+        description="vLLM: LoRA adapters, served under their names: NAME=FOLDER; a remote server has its own folders.",
+    )
+    engine_args: dict[str, Any] = Field(
+        {}, description="vLLM: any other of its engine arguments, by vLLM's names, as JSON."
+    )
+
+    base_urls: list[str] = Field([], description="Remote: the base URL of each replica, such as http://gpu:8000/v1.")
+    remote_model: str | None = Field(None, description="Remote: the model's name there [default: as --model].")
+    remote_api_key: SecretStr | None = Field(None, min_length=1, description="Remote: the key to send.")
+    remote_form: Literal["vllm", "nim"] = Field(
+        "vllm", description="Remote: how constraints are sent: vLLM's fields (NIM 2 too), or NIM 1's nvext."
+    )
+    remote_timeout_s: float = Field(120.0, gt=0, description="Remote: how long one completion may take.")
+
+    @field_validator("lora_modules", mode="before")
+    @classmethod
+    def _read_modules(cls, given: Any) -> Any:
+        if not isinstance(given, list | tuple):
+            return given
+        if not all(isinstance(module, str) and "=" in module for module in given):
+            raise ValueError("each module is NAME=FOLDER")
+        return dict(module.split("=", 1) for module in given)
+
+    @field_validator("engine_args", mode="before")
+    @classmethod
+    def _read_arguments(cls, given: Any) -> Any:
+        return json.loads(given) if isinstance(given, str) else given
+
+    @property
+    def vllm_arguments(self) -> dict[str, Any]:
+        """What goes to vLLM by vLLM's own names."""
+        named = {name: getattr(self, name) for name in VLLM_ARGUMENTS}
+        return {**{name: value for name, value in named.items() if value is not None}, **self.engine_args}
 
     @property
     def journal_url(self) -> str:
@@ -133,8 +193,10 @@ def load_settings(given: Mapping[str, Any], config: Path | None = None) -> Setti
         raise ConfigurationError("; ".join(problems(error))) from None
     except (SettingsError, ValueError) as error:  # a TOML file that is none
         raise ConfigurationError(f"the settings cannot be read: {error}") from error
-    if settings.engine == "transformers" and settings.model is None:
-        raise ConfigurationError("model: the engine 'transformers' needs one")
+    if settings.engine != "scripted" and settings.model is None:
+        raise ConfigurationError(f"model: the engine {settings.engine!r} needs one")
+    if settings.engine == "remote" and not settings.base_urls:
+        raise ConfigurationError("base_urls: the engine 'remote' needs at least one")
     return settings
 
 

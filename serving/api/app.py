@@ -49,8 +49,8 @@ def create_app(
     errors.register(app)
     keyed = [Depends(key_check(options.keys))]
     app.include_router(health_router(engine, runner))
-    app.include_router(models_router(engine.model), dependencies=keyed)
-    chat = chat_router(runner, model=engine.model, decoding=options.decoding, body_limit_bytes=options.body_limit_bytes)
+    app.include_router(models_router(engine), dependencies=keyed)
+    chat = chat_router(runner, engine, decoding=options.decoding, body_limit_bytes=options.body_limit_bytes)
     app.include_router(chat, dependencies=keyed)
     app.include_router(turns_router(runner), dependencies=keyed)
     return app

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from openai.types import Model
 
-from grammars.errors import NotFound
+from serving.api.requests import adapter_named
 from serving.engines.base import Engine
 from serving.turn_runner import TurnRunner
 
@@ -27,19 +27,22 @@ def health_router(engine: Engine, runner: TurnRunner) -> APIRouter:
     return router
 
 
-def models_router(model: str) -> APIRouter:
-    """The one model that is served."""
+def models_router(engine: Engine) -> APIRouter:
+    """The model that is served, and its adapters."""
     router = APIRouter()
-    served = Model(id=model, object="model", created=int(time.time()), owned_by="polycall").model_dump(mode="json")
+    created = int(time.time())
+    served = {
+        name: Model(id=name, object="model", created=created, owned_by="polycall").model_dump(mode="json")
+        for name in (engine.model, *engine.adapters)
+    }
 
     @router.get("/v1/models")
     async def models() -> JSONResponse:
-        return JSONResponse({"object": "list", "data": [served]})
+        return JSONResponse({"object": "list", "data": list(served.values())})
 
     @router.get("/v1/models/{name:path}")
     async def one_model(name: str) -> JSONResponse:
-        if name != model:
-            raise NotFound(f"the model {name!r} does not exist here; {model!r} does", place="model")
-        return JSONResponse(served)
+        adapter_named(name, engine)
+        return JSONResponse(served[name])
 
     return router

@@ -9,15 +9,24 @@ from dataclasses import replace
 
 from fastapi import APIRouter, Request, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Send
+from starlette.types import Scope as RequestScope
 
-from grammars.errors import NotFound
 from grammars.tools import json_text
 from serving.api.errors import error_body
 from serving.api.openai_chat_answer import ChatAnswer
 from serving.api.openai_chat_request import names_one_tool, read_chat, turn_request
-from serving.api.requests import REPLAYED, ClientGone, caller_of, read_body, read_idempotency, unless_gone
+from serving.api.requests import (
+    REPLAYED,
+    ClientGone,
+    adapter_named,
+    caller_of,
+    read_body,
+    read_idempotency,
+    unless_gone,
+)
 from serving.decode.request import Decoding
+from serving.engines.base import Engine, Scope
 from serving.turn_events import TurnBegan, TurnEvent
 from serving.turn_runner import TurnRunner
 
@@ -25,23 +34,24 @@ CLIENT_CLOSED_REQUEST = 499
 """What the log says of an answer that nobody waited for."""
 
 
-def chat_router(runner: TurnRunner, *, model: str, decoding: Decoding, body_limit_bytes: int) -> APIRouter:
-    """The endpoint, for one model."""
+def chat_router(runner: TurnRunner, engine: Engine, *, decoding: Decoding, body_limit_bytes: int) -> APIRouter:
+    """The endpoint, for the engine's model and its adapters."""
     router = APIRouter()
 
     @router.post("/v1/chat/completions")
     async def chat_completions(request: Request) -> Response:
         chat = await asyncio.to_thread(read_chat, await read_body(request, body_limit_bytes))
-        if chat.model != model:
-            raise NotFound(f"the model {chat.model!r} does not exist here; {model!r} does", place="model")
         caller = caller_of(request)
+        asked = turn_request(chat, server_has_tools=bool(runner.tools_for(caller)), decoding=decoding)
+        scope = Scope(tenant=caller.name, adapter=adapter_named(chat.model, engine))
         asked = replace(
-            turn_request(chat, server_has_tools=bool(runner.tools_for(caller)), decoding=decoding),
+            asked,
+            round=replace(asked.round, scope=scope),
             caller=caller,
             idempotency=read_idempotency(request, "chat completions", chat),
         )
         include_usage = bool(chat.stream_options and chat.stream_options.include_usage)
-        answer = ChatAnswer(model=model, named=names_one_tool(chat), include_usage=include_usage)
+        answer = ChatAnswer(model=chat.model, named=names_one_tool(chat), include_usage=include_usage)
         events = runner.run(asked)
         try:
             if chat.stream:
@@ -79,7 +89,7 @@ class ChatStream(EventSourceResponse):
         super().__init__(written(first, events, answer), headers=headers_of(first))
         self._events = events
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: RequestScope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:

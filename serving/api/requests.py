@@ -11,9 +11,10 @@ from typing import TypeVar
 from fastapi import Request
 from pydantic import BaseModel
 
-from grammars.errors import RequestError
+from grammars.errors import NotFound, RequestError
 from serving.api.errors import invalid_key, too_large
 from serving.callers import ANYONE, ApiKey, Caller, caller_with
+from serving.engines.base import Engine
 from serving.execute.journal import Idempotency
 
 Answer = TypeVar("Answer")
@@ -95,3 +96,13 @@ async def gone(request: Request) -> None:
     """Returns when the client has closed the connection. The body must have been read."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+def adapter_named(model: str, engine: Engine) -> str | None:
+    """The adapter that a client's `model` names, None for the model itself. Raises `NotFound` for any other name."""
+    if model == engine.model:
+        return None
+    if model in engine.adapters:
+        return model
+    known = ", ".join(map(repr, (engine.model, *engine.adapters)))
+    raise NotFound(f"the model {model!r} does not exist here; there is {known}", place="model")

@@ -89,6 +89,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def adapters(self) -> tuple[str, ...]:
+        """The names of the LoRA adapters that are served beside the model."""
+        ...
+
+    @property
     def tokenizer(self) -> Tokenizer: ...
 
     @property

@@ -25,3 +25,29 @@ def build_engine(settings: Settings) -> Engine:
                 dtype=settings.dtype,
                 limits=WorkerLimits(streams=settings.max_streams, rows_mib=settings.rows_mib),
             )
+        case "vllm":
+            from serving.engines.vllm import load_vllm
+
+            assert settings.model is not None
+            return load_vllm(
+                resolve_model(settings.model),
+                name=settings.served_name,
+                dtype=settings.dtype,
+                adapters=settings.lora_modules,
+                engine_args=settings.vllm_arguments,
+            )
+        case "remote":
+            from serving.engines.remote import RemoteOptions, load_remote
+
+            assert settings.model is not None
+            key = settings.remote_api_key
+            options = RemoteOptions(
+                base_urls=tuple(settings.base_urls),
+                model=settings.remote_model or settings.model,
+                adapters=tuple(settings.lora_modules),
+                api_key=key.get_secret_value() if key else None,
+                form=settings.remote_form,
+                context_length=settings.max_model_len,
+                timeout_s=settings.remote_timeout_s,
+            )
+            return load_remote(resolve_model(settings.model, weights=False), name=settings.served_name, options=options)

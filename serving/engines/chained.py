@@ -49,11 +49,20 @@ class LinkServer(Protocol[Lane]):
 class ChainedEngine(Generic[Lane]):
     """Decodes each branch as a chain of short requests over the server's prefix cache; `Chain` says why and how."""
 
-    def __init__(self, server: LinkServer[Lane], tokenizer: Tokenizer, *, model: str, context_length: int) -> None:
+    def __init__(
+        self,
+        server: LinkServer[Lane],
+        tokenizer: Tokenizer,
+        *,
+        model: str,
+        context_length: int,
+        adapters: Sequence[str] = (),
+    ) -> None:
         self._server = server
         self._tokenizer = tokenizer
         self._model = model
         self._context_length = context_length
+        self._adapters = tuple(adapters)
         self._closed = False
         self.live_branches = 0
         self.links = 0
@@ -61,6 +70,10 @@ class ChainedEngine(Generic[Lane]):
     @property
     def model(self) -> str:
         return self._model
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        return self._adapters
 
     @property
     def tokenizer(self) -> Tokenizer:

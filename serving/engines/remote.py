@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from openai import APIConnectionError, APIStatusError, APITimeoutError, AsyncOpenAI, OpenAIError
@@ -22,6 +23,8 @@ from grammars.tokenizer import Tokenizer
 from grammars.tools import json_text
 from serving.engines.base import Scope
 from serving.engines.chain import Link
+from serving.engines.chained import ChainedEngine
+from serving.engines.transformers.tokenizer import load_tokenizer
 
 Form = Literal["vllm", "nim"]
 """How a server takes constraints: vLLM's fields, or `nvext`."""
@@ -35,7 +38,7 @@ class RemoteOptions:
     """Servers that all serve `model`, by their base URLs (which end in /v1), and how they are asked.
 
     A completion has no effect but its answer, so `retries` are safe; they wait longer each time. `timeout_s` bounds one
-    request; `connections` those that are open at once.
+    request. `context_length` is the server's, in tokens, where that is shorter than the model's.
     """
 
     base_urls: tuple[str, ...]
@@ -45,7 +48,7 @@ class RemoteOptions:
     form: Form = "vllm"
     timeout_s: float = 120.0
     retries: int = 2
-    connections: int = 256
+    context_length: int | None = None
 
 
 @dataclass(kw_only=True)
@@ -72,7 +75,7 @@ class RemoteLane:
 class RemoteServer:
     """Answers links over HTTP."""
 
-    def __init__(self, options: RemoteOptions, tokenizer: Tokenizer, http_client: Any = None) -> None:
+    def __init__(self, options: RemoteOptions, tokenizer: Tokenizer) -> None:
         self._options = options
         self._tokenizer = tokenizer
         self._replicas = [
@@ -82,7 +85,6 @@ class RemoteServer:
                     api_key=options.api_key or "none",
                     timeout=options.timeout_s,
                     max_retries=options.retries,
-                    http_client=http_client,
                 )
             )
             for url in options.base_urls
@@ -141,6 +143,18 @@ class RemoteServer:
     async def close(self) -> None:
         for replica in self._replicas:
             await replica.client.close()
+
+
+def load_remote(folder: Path, *, name: str, options: RemoteOptions) -> ChainedEngine[RemoteLane]:
+    """An engine on these servers. `folder` has the model's tokenizer and configuration; its weights are not read."""
+    tokenizer, context_length = load_tokenizer(folder)
+    return ChainedEngine(
+        RemoteServer(options, tokenizer),
+        tokenizer,
+        model=name,
+        adapters=options.adapters,
+        context_length=options.context_length or context_length,
+    )
 
 
 @asynccontextmanager

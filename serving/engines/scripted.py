@@ -81,6 +81,10 @@ class ScriptedEngine:
         return self._model
 
     @property
+    def adapters(self) -> tuple[str, ...]:
+        return ()
+
+    @property
     def tokenizer(self) -> Tokenizer:
         return self._tokenizer
 

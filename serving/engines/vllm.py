@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.exceptions import VLLMValidationError
 from vllm.inputs import TokensPrompt
@@ -27,7 +26,7 @@ from grammars.errors import ConfigurationError, NotFound, Overloaded, RequestErr
 from serving.engines.base import Scope
 from serving.engines.chain import Link
 from serving.engines.chained import ChainedEngine
-from serving.engines.transformers.tokenizer import HuggingFaceTokenizer
+from serving.engines.transformers.tokenizer import load_tokenizer
 
 BACKEND = "guidance"
 """The one structured-output backend: vLLM pins the first that is used, and this one reads the grammars used here."""
@@ -142,10 +141,10 @@ def load_vllm(
         engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**given))
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"vLLM refuses its settings: {error}") from error
-    tokenizer = HuggingFaceTokenizer.load(folder, vocabulary_size=AutoConfig.from_pretrained(folder).vocab_size)
     return ChainedEngine(
         VllmServer(engine, adapters or {}),
-        tokenizer,
+        load_tokenizer(folder)[0],
         model=name,
+        adapters=tuple(adapters or ()),
         context_length=engine.model_config.max_model_len,
     )

@@ -57,12 +57,13 @@ def read_catalogue() -> dict[str, CatalogueModel]:
     }
 
 
-def resolve_model(name: str, *, cache_dir: Path | None = None) -> Path:
+def resolve_model(name: str, *, cache_dir: Path | None = None, weights: bool = True) -> Path:
     """The folder of weights that `name` stands for: a catalogue name, a local folder, a GGUF file, or a hub id.
 
     Catalogue models and GGUF files are converted once into `cache_dir` (`models_cache()` where none is given), which
     may take minutes and shows its progress on stderr; hub models are fetched into the hub's own cache. Safe to call
-    from several processes at once. Raises `ConfigurationError`.
+    from several processes at once. Without `weights`, a hub is asked for tokenizer and configuration only. Raises
+    `ConfigurationError`.
     """
     cache = cache_dir or models_cache()
     model = read_catalogue().get(name)
@@ -74,7 +75,7 @@ def resolve_model(name: str, *, cache_dir: Path | None = None) -> Path:
     if path.is_file():
         return gguf_folder(path, cache)
     if HUB_ID.fullmatch(name) and path.suffix != ".gguf":
-        return hub_folder(name)
+        return hub_folder(name, weights=weights)
     raise ConfigurationError(
         f"there is no model {name!r}: name one of {', '.join(read_catalogue())}, a folder, a GGUF file, "
         "or a hub id of the form owner/name"
@@ -114,9 +115,10 @@ def local_folder(path: Path) -> Path:
     raise ConfigurationError(f"the folder {str(path)!r} holds no config.json, so it is no model folder: {hint}")
 
 
-def hub_folder(hub_id: str) -> Path:
+def hub_folder(hub_id: str, *, weights: bool = True) -> Path:
+    ignored = HUB_DUPLICATES if weights else ["*.safetensors"]
     try:
-        folder = Path(snapshot_download(hub_id, allow_patterns=HUB_FILES, ignore_patterns=HUB_DUPLICATES))
+        folder = Path(snapshot_download(hub_id, allow_patterns=HUB_FILES, ignore_patterns=ignored))
     except LocalEntryNotFoundError as error:
         raise ConfigurationError(
             f"there is no folder {hub_id!r}, and as a hub id it is neither in the local hub cache nor can the hub be "
@@ -127,6 +129,6 @@ def hub_folder(hub_id: str) -> Path:
             f"the hub refused {hub_id!r}: {str(error).strip().splitlines()[0]}; for a gated model, accept its terms "
             "and set HF_TOKEN"
         ) from error
-    if not any(folder.glob("*.safetensors")):
+    if weights and not any(folder.glob("*.safetensors")):
         raise ConfigurationError(f"the hub model {hub_id!r} has no weights in safetensors form; choose another one")
     return folder

@@ -50,6 +50,10 @@ class TransformersEngine:
         return self._name
 
     @property
+    def adapters(self) -> tuple[str, ...]:
+        return ()
+
+    @property
     def tokenizer(self) -> Tokenizer:
         return self._tokenizer
 

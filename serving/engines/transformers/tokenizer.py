@@ -10,7 +10,7 @@ from typing import Any
 
 import jinja2
 from llguidance import LLTokenizer
-from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedTokenizerFast
 
 from grammars.errors import ConfigurationError, RequestError
 
@@ -78,6 +78,13 @@ class HuggingFaceTokenizer:
             )
         assert isinstance(text, str)  # tokenize=False
         return text
+
+
+def load_tokenizer(folder: Path) -> tuple[HuggingFaceTokenizer, int]:
+    """The tokenizer of a model folder, and the model's context in tokens; the weights are not looked at."""
+    config = AutoConfig.from_pretrained(folder).get_text_config()
+    tokenizer = HuggingFaceTokenizer.load(folder, vocabulary_size=config.vocab_size)
+    return tokenizer, config.max_position_embeddings
 
 
 def end_ids_of(folder: Path, tokenizer: PreTrainedTokenizerFast) -> frozenset[int]:
