@@ -63,12 +63,14 @@ class Chain:
         room: int,
         stops: frozenset[int],
         chained: bool = True,
+        choice_tokens: int = CHOICE_TOKENS,
     ) -> None:
         self._branch = branch
         self._index = index
         self._matcher = constraint.matcher()
         self._read = (*prefix, *branch.suffix)
         self._stops = stops
+        self._choice_tokens = choice_tokens
         self._skips = branch.skip_forced and chained
         self._completes = branch.skip_forced
         self._written = Written(index, self._matcher, tokenizer, min(branch.max_new_tokens, room))
@@ -139,7 +141,7 @@ class Chain:
         if not self._skips:
             grammar = self._branch.constraint
             return Link(prompt=prompt, most_tokens=self._written.left, sampling=sampling, grammar=grammar, watched=True)
-        most = None if self._choices_due > 0 else CHOICE_TOKENS
+        most = None if self._choices_due > 0 else self._choice_tokens
         allowed = self._matcher.allowed(most)
         if allowed is not None:
             return Link(prompt=prompt, most_tokens=1, sampling=sampling, allowed=allowed)
