@@ -29,9 +29,9 @@ SECRET = "s3cret/of+the=service"
 
 
 @contextmanager
-def listening(app: Any, host: str = "127.0.0.1", **options: Any) -> Iterator[int]:
+def listening(app: Any, host: str = "127.0.0.1", port: int = 0, **options: Any) -> Iterator[int]:
     """The port on which the app is served, in a thread that is gone afterwards."""
-    server = uvicorn.Server(uvicorn.Config(app, host=host, port=0, log_level="critical", **options))
+    server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_level="critical", **options))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
     thread.start()
     try:
