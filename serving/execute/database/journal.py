@@ -155,7 +155,9 @@ class DatabaseJournal:
         held = (turns.id == hold.turn_id) & (turns.token == hold.token) & (turns.state == "running")
 
         async def operation(connection: AsyncConnection) -> None:
-            await connection.execute(update(tables.turns).where(held).values(state="interrupted"))
+            ended = {"state": "interrupted", "token": None}
+            await connection.execute(update(tables.turns).where(held).values(ended))
+            self._renewed.discard(hold.token)
 
         self._writing.do_later(operation, lambda: None)  # where it fails, the lease runs out
 

@@ -182,7 +182,10 @@ async def test_an_intent_written_again_stands_in_the_place_of_the_first(journal:
 
 async def test_a_holder_whose_turn_was_released_can_write_nothing(journal: Journal) -> None:
     hold, _ = await begun(journal)
+    await journal.intent(hold, entry("charge"))
     journal.release(hold)
+    with pytest.raises(TurnLost):
+        await journal.intent(hold, entry("charge"))
     await begun(journal)
     with pytest.raises(TurnLost):
         await journal.intent(hold, entry("charge"))
