@@ -7,6 +7,7 @@ is bounded and secrets that the service repeats are taken out. Certificates are 
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,9 @@ import httpx2
 
 from serving.execute.addresses import AllowedAddresses, Resolve, resolve
 from serving.execute.secret import Redactor, Secret
+
+logging.getLogger("httpcore2").setLevel(logging.INFO)
+"""What it traces are the headers of answers, as they come."""
 
 CREDENTIALS = "polycall_credentials"
 """The request's extension that carries `Credentials` of its own."""
@@ -89,7 +93,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
             raise
         return httpx2.Response(
             response.status_code,
-            headers=response.headers,
+            headers=[(name, self._redactor.data(value)) for name, value in response.headers.raw],
             stream=GuardedStream(
                 response,
                 redactor=self._redactor,

@@ -17,10 +17,6 @@ LONGEST_WORDS = 2000
 """How many characters of an error from outside are told."""
 
 
-class SourceFailed(Exception):
-    """What stands between here and the tool failed: the network, or the service that has the tool. It may pass."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Offer:
     """A tool as its source has it: under the source's own name for it, with what the source says of its facts."""

@@ -17,10 +17,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Toolbox:
-    """A registry, and the sources whose tools it gets. Opened once, before the first request is answered."""
+    """A registry, and the sources whose tools it gets. Opened once, before the first request is answered.
+
+    `parts` are registries whose tools stand in it, too, and whose processes end with it.
+    """
 
     registry: Registry = field(default_factory=Registry)
     sources: Sequence[ToolSource] = ()
+    parts: Sequence[Registry] = ()
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
@@ -42,3 +46,5 @@ class Toolbox:
             yield
         finally:
             await asyncio.gather(*(source.close() for source in self.sources))
+            for part in self.parts:
+                part.processes.close()

@@ -62,15 +62,16 @@ def toolbox_of(declared: ToolsFile, folder: Path) -> Toolbox:
     registry = Registry()
     for name, resource in declared.resources.items():
         registry.resource(Resource(name=name, capacity=resource.capacity, rate_per_s=resource.rate_per_s))
-    for name in declared.registries:
-        add_all(registry, registry_named(name))
+    parts = [registry_named(name) for name in declared.registries]
+    for part in parts:
+        add_all(registry, part)
     for name, entry in declared.functions.items():
         add_function(registry, name, entry)
     sources: list[ToolSource] = [
         *(mcp_source(f"mcp.{name}", entry, folder) for name, entry in declared.mcp.items()),
         *(openapi_source(f"openapi.{name}", entry, folder) for name, entry in declared.openapi.items()),
     ]
-    return Toolbox(registry=registry, sources=sources)
+    return Toolbox(registry=registry, sources=sources, parts=parts)
 
 
 def add_all(registry: Registry, other: Registry) -> None:

@@ -20,9 +20,9 @@ from serving.execute.guarded_transport import Credentials, GuardedTransport
 from serving.execute.mcp.connection import NOT_REACHED, Connection, ConnectionFailed, OpenStreams
 from serving.execute.mcp.http import reached
 from serving.execute.mcp.stdio import Program, running
-from serving.execute.offered import Offer, Selection, SourceFailed, shortened
+from serving.execute.offered import Offer, Selection, shortened
 from serving.execute.secret import Redactor, Secret
-from serving.execute.server_tool import InvalidArguments, ServerTool, ToolRefused
+from serving.execute.server_tool import InvalidArguments, ServerTool, ToolFailed, ToolRefused
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +143,7 @@ class McpRunner:
         try:
             result = await self._connection.call(self._name, arguments)
         except ConnectionFailed as error:
-            raise SourceFailed(self._said(f"the MCP server cannot be reached: {error}")) from None
+            raise ToolFailed(self._said(f"the MCP server cannot be reached: {error}")) from None
         except MCPError as error:
             said = self._said(error.message)
             if error.code == NOT_REACHED:
@@ -154,7 +154,7 @@ class McpRunner:
                 said = f"{said}; whether the call took effect is not known"
             if error.code == PARSE_ERROR:
                 raise ToolRefused(said) from None
-            raise SourceFailed(said) from None
+            raise ToolFailed(said) from None
         except (RuntimeError, ValueError) as error:  # the SDK's word for an answer that breaks the protocol
             raise ToolRefused(self._said(f"the answer is not what MCP asks for: {error}")) from None
         value = self._redactor.value(value_of(result))

@@ -9,9 +9,8 @@ from typing import Any, NoReturn
 import httpx2
 
 from serving.execute.guarded_transport import media_type
-from serving.execute.offered import SourceFailed
 from serving.execute.openapi.operations import is_json
-from serving.execute.server_tool import ToolRefused
+from serving.execute.server_tool import ToolFailed, ToolRefused
 
 MAY_PASS = {408, 425, 429, 500, 502, 503, 504}
 """Answers after which asking again may help."""
@@ -23,7 +22,7 @@ LARGE_BYTES = 256 * 1024
 async def read_answer(response: httpx2.Response) -> Any:
     """The value of an answer: JSON by its content type, else text; None if it is empty.
 
-    Raises `SourceFailed` for an answer that may be another next time, and `ToolRefused` for every other that is no
+    Raises `ToolFailed` for an answer that may be another next time, and `ToolRefused` for every other that is no
     value: a refusal, a redirect that is not followed, JSON that is none, and bytes that are neither JSON nor text.
     """
     if not response.is_success:
@@ -45,7 +44,7 @@ def refuse(response: httpx2.Response) -> NoReturn:
         raise ToolRefused(f"{said}: the service sends on to another place, where the call does not follow")
     if response.content:
         said = f"{said}: {response.content.decode(errors='backslashreplace')}"
-    raise SourceFailed(said) if response.status_code in MAY_PASS else ToolRefused(said)
+    raise ToolFailed(said) if response.status_code in MAY_PASS else ToolRefused(said)
 
 
 def read_json(content: bytes) -> Any:

@@ -23,14 +23,14 @@ from serving.execute.guarded_transport import (
     guarded_client,
     origin_of,
 )
-from serving.execute.offered import Offer, Selection, SourceFailed, shortened
+from serving.execute.offered import Offer, Selection, shortened
 from serving.execute.openapi.answer import read_answer
 from serving.execute.openapi.document import Document, read_document
 from serving.execute.openapi.operations import Operation, operations, read_operation
 from serving.execute.openapi.request import request_parts
 from serving.execute.openapi.security import credentials_of
 from serving.execute.secret import Redactor, Secret
-from serving.execute.server_tool import InvalidArguments, ServerTool, ToolRefused
+from serving.execute.server_tool import InvalidArguments, ServerTool, ToolFailed, ToolRefused
 
 READ_ONLY = {"GET", "HEAD", "OPTIONS"}
 IDEMPOTENT = {*READ_ONLY, "PUT", "DELETE"}
@@ -172,13 +172,13 @@ class OperationRunner:
             raise ToolRefused(self._said(str(error))) from None
         except httpx2.HTTPError as error:
             reason = str(error) or type(error).__name__
-            raise SourceFailed(self._said(f"the service cannot be reached: {reason}")) from None
+            raise ToolFailed(self._said(f"the service cannot be reached: {reason}")) from None
         try:
             value = await read_answer(response)
         except ToolRefused as error:
             raise ToolRefused(self._said(str(error))) from None
-        except SourceFailed as error:
-            raise SourceFailed(self._said(str(error))) from None
+        except ToolFailed as error:
+            raise ToolFailed(self._said(str(error))) from None
         return self._redactor.value(value)
 
     def _request(self, arguments: Mapping[str, Any]) -> httpx2.Request:

@@ -20,9 +20,9 @@ from starlette.routing import Route
 from grammars.errors import ConfigurationError
 from serving.execute.addresses import AllowedAddresses
 from serving.execute.mcp.source import HttpServer, McpSource
-from serving.execute.offered import Selection, SourceFailed
+from serving.execute.offered import Selection
 from serving.execute.secret import Secret
-from serving.execute.server_tool import ServerTool, ToolRefused
+from serving.execute.server_tool import ServerTool, ToolFailed, ToolRefused
 from tests.serving.execute.services import SECRET, HttpMcpServer, is_secret_in, listening, opened
 
 LIMIT_BYTES = 100_000
@@ -85,7 +85,7 @@ async def test_answer_of_100_mb_costs_its_own_call_only(standing: HttpMcpServer)
             tools["letters"].runner.run({"count": 10}),
             return_exceptions=True,
         )
-        assert isinstance(large, ToolRefused | SourceFailed)
+        assert isinstance(large, ToolRefused | ToolFailed)
         assert (beside, small) == ("waited", "x" * 10)
 
 
@@ -112,7 +112,7 @@ async def test_call_on_which_the_server_dies_fails_as_unknown_and_runs_once(
 ) -> None:
     path = tmp_path / "runs"
     async with tools_of(source_of(mortal.url)) as tools:
-        with pytest.raises(SourceFailed, match="whether the call took effect is not known"):
+        with pytest.raises(ToolFailed, match="whether the call took effect is not known"):
             await tools["note_and_die"].runner.run({"path": str(path)})
         mortal.start()
         assert await tools["add"].runner.run({"one": 1, "other": 2}) == {"result": 3}
@@ -125,7 +125,7 @@ async def test_call_to_a_server_that_stays_away_fails_as_not_reached(
     monkeypatch.setattr("serving.execute.mcp.http.RECONNECT_S", 0.3)
     async with tools_of(source_of(mortal.url)) as tools:
         mortal.kill()
-        with pytest.raises(SourceFailed, match="cannot be reached") as failure:
+        with pytest.raises(ToolFailed, match="cannot be reached") as failure:
             await tools["add"].runner.run({"one": 1, "other": 2})
         assert "not known" not in str(failure.value)
 
@@ -220,7 +220,7 @@ async def test_answer_that_is_spoiled_costs_its_own_call_only(answer: Answer, sa
     with listening(speaking(lambda *asked: next(answers, lambda asked, _: text_of(asked, "fine"))(*asked))) as port:
         async with tools_of(source_of(f"http://127.0.0.1:{port}/mcp")) as tools:
             async with asyncio.timeout(10):
-                with pytest.raises((ToolRefused, SourceFailed), match=says):
+                with pytest.raises((ToolRefused, ToolFailed), match=says):
                     await tools["ask"].runner.run({})
             assert await tools["ask"].runner.run({}) == "fine"
 
@@ -255,7 +255,7 @@ async def test_secret_reaches_the_server_and_comes_back_neither_in_results_nor_i
             ask = tools["ask"].runner
             assert await ask.run({"how": "value"}) == "Bearer [secret WEB_KEY]"
             assert await ask.run({"how": "event"}) == "Bearer [secret WEB_KEY]"
-            with pytest.raises(SourceFailed, match=r"who is Bearer \[secret WEB_KEY\]\?"):
+            with pytest.raises(ToolFailed, match=r"who is Bearer \[secret WEB_KEY\]\?"):
                 await ask.run({"how": "error"})
             with pytest.raises(ToolRefused) as failure:
                 await ask.run({"how": "garbage"})

@@ -17,9 +17,9 @@ import pytest
 
 from grammars.errors import ConfigurationError
 from serving.execute.mcp.source import ChildProcess, McpSource
-from serving.execute.offered import Selection, SourceFailed
+from serving.execute.offered import Selection
 from serving.execute.secret import Secret
-from serving.execute.server_tool import InvalidArguments, ServerTool, ToolRefused
+from serving.execute.server_tool import InvalidArguments, ServerTool, ToolFailed, ToolRefused
 from tests.serving.execute.services import FAULTY_MCP_SERVER, MCP_SERVER, SECRET, is_running, is_secret_in, opened
 
 LIMIT_BYTES = 100_000
@@ -170,7 +170,7 @@ async def test_server_killed_while_idle_is_started_again_by_the_next_call(tools:
 
 async def test_call_on_which_the_server_dies_fails_as_unknown_and_runs_once(tools: Tools, tmp_path: Path) -> None:
     path = tmp_path / "runs"
-    with pytest.raises(SourceFailed, match="whether the call took effect is not known"):
+    with pytest.raises(ToolFailed, match="whether the call took effect is not known"):
         await tools["note_and_die"].runner.run({"path": str(path)})
     assert await tools["add"].runner.run({"one": 1, "other": 2}) == {"result": 3}
     assert path.read_text() == "ran\n"
@@ -184,7 +184,7 @@ async def test_server_whose_child_holds_its_output_is_seen_to_be_dead(tools: Too
     os.kill(process, signal.SIGKILL)
     try:
         async with asyncio.timeout(5):
-            with pytest.raises(SourceFailed):
+            with pytest.raises(ToolFailed):
                 await calling
     finally:
         os.kill(child, signal.SIGKILL)
@@ -197,10 +197,10 @@ async def test_closing_ends_the_process_and_calls_in_it() -> None:
     calling = asyncio.create_task(tools["wait"].runner.run({"seconds": 30}))
     await asyncio.sleep(0.1)
     await source.close()
-    with pytest.raises(SourceFailed):
+    with pytest.raises(ToolFailed):
         await calling
     assert not is_running(process)
-    with pytest.raises(SourceFailed, match="going away"):
+    with pytest.raises(ToolFailed, match="going away"):
         await tools["add"].runner.run({"one": 1, "other": 2})
 
 
@@ -250,7 +250,7 @@ async def test_answer_that_is_spoiled_costs_its_own_call_only(
 async def test_long_line_that_answers_nobody_ends_the_session_and_the_next_call_opens_another(
     faulty: Callable[[str], Any],
 ) -> None:
-    with pytest.raises(SourceFailed, match="not known"):
+    with pytest.raises(ToolFailed, match="not known"):
         await faulty("no id")
     assert await faulty("stray") == "fine"
 

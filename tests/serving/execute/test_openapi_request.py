@@ -90,7 +90,7 @@ def test_path_is_written_as_one_segment(value: Any, explode: bool, path: str) ->
     ],
 )
 def test_value_that_cannot_stand_in_its_place_is_refused(value: Any, place: str, style: str) -> None:
-    with pytest.raises(InvalidArguments, match="^p: "):
+    with pytest.raises(InvalidArguments, match=r"^p: "):
         parts(value, place, style, explode=style == "deepObject")
 
 
