@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction
 
@@ -31,6 +31,8 @@ LEASE_S = 10.0
 KEEP_S = 30 * 24 * 3600.0
 """How long turns are kept, and with them idempotency keys."""
 PRUNE_EVERY_S = 3600.0
+TABLES_LOCK = int.from_bytes(b"polycall")
+"""The number that PostgreSQL's servers lock while they make the tables."""
 
 
 class DatabaseJournal:
@@ -51,12 +53,15 @@ class DatabaseJournal:
 
     async def open(self) -> None:
         """Connect, and make what tables are missing. Raises `ConfigurationError` where there is no such database."""
-        self._engine = create_engine(self._url)
         try:
+            self._engine = create_engine(self._url)
             async with self._engine.begin() as connection:
+                if connection.dialect.name == "postgresql":  # servers that start together make the tables one by one
+                    await connection.execute(select(func.pg_advisory_xact_lock(TABLES_LOCK)))
                 await connection.run_sync(tables.metadata.create_all)
         except FAILURES as error:
-            await self._engine.dispose()
+            if self._engine is not None:
+                await self._engine.dispose()
             raise ConfigurationError(
                 f"the journal {self._url.render_as_string(hide_password=True)!r} cannot be opened: "
                 f"{type(error).__name__}"

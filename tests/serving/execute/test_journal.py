@@ -367,8 +367,20 @@ def test_a_url_that_is_no_journals_is_refused(url: str, words: str) -> None:
         DatabaseJournal(url)
 
 
-async def test_a_database_that_is_not_there_is_named_without_its_password() -> None:
+@pytest.mark.parametrize(
+    ("url", "names"),
+    [("postgresql://ada:secret@127.0.0.1:1/x", "127.0.0.1:1"), ("sqlite:////proc/none/j", "/proc/none/j")],
+)
+async def test_a_database_that_cannot_be_is_named_without_its_password(url: str, names: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
-        await DatabaseJournal("postgresql://ada:secret@127.0.0.1:1/x").open()
-    assert "127.0.0.1:1" in str(refused.value)
+        await DatabaseJournal(url).open()
+    assert names in str(refused.value)
     assert "secret" not in str(refused.value)
+
+
+async def test_servers_that_start_together_on_an_empty_database_all_do(url: str) -> None:
+    journals = [DatabaseJournal(url) for _ in range(4)]
+    await asyncio.gather(*(journal.open() for journal in journals))
+    await asyncio.gather(*(begun(journal, key=None) for journal in journals))
+    for journal in journals:
+        await journal.close()
