@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -17,8 +18,10 @@ from grammars.conversation import Choice, Conversation, Message
 from grammars.errors import ContextExceeded, DecodingFailed, Overloaded, RequestError
 from grammars.tools import CallError, Tool, ToolCall
 from serving.approvals import Required
+from serving.callers import Caller
 from serving.decode.events import CallFailed, CallWritten, DecodeEvent, Figures, RoundEnded, TextWritten
 from serving.decode.round import RoundRequest
+from serving.execute.database.journal import DatabaseJournal
 from serving.execute.execute import CallStarted, Executor
 from serving.execute.journal import Journal
 from serving.execute.journal_memory import MemoryJournal
@@ -448,6 +451,27 @@ class TestMixedRounds:
         assert [message.role for message in messages] == ["user", "assistant", "tool", "assistant", "tool", "tool"]
         assert [call.name for call in messages[3].calls] == ["weather", "show_map"]
         assert [message.text for message in messages[4:]] == ['{"city": "Oslo", "degrees": 12}', "shown show_map"]
+
+    async def test_a_server_that_was_restarted_restores_them_too(self, tmp_path: Path) -> None:
+        decoder = ScriptedRounds(*self.mixed)
+        back: tuple[ToolCall, ...] = ()
+        for _ in range(2):
+            turns = runner(decoder, DatabaseJournal(f"sqlite:///{tmp_path}/journal.sqlite3"))
+            await turns.open()
+            if back:
+                await played(turns, request(*self.answered(back)))
+            else:
+                back = await self.handed_back(turns)
+            await turns.close()
+        roles = [message.role for message in decoder.asked[2][0].messages]
+        assert roles == ["user", "assistant", "tool", "assistant", "tool", "tool"]
+
+    async def test_another_caller_does_not_get_what_was_hidden(self) -> None:
+        decoder = ScriptedRounds(*self.mixed)
+        turns = runner(decoder)
+        asked = request(*self.answered(await self.handed_back(turns)))
+        await played(turns, replace(asked, caller=Caller(name="eve")))
+        assert [message.role for message in decoder.asked[2][0].messages] == ["user", "assistant", "tool"]
 
     async def test_a_restored_call_counts_as_answered(self) -> None:
         decoder = ScriptedRounds(*self.mixed[:2], calls(written(0, "weather", city="Oslo")), text("Fine."))
