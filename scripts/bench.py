@@ -1,19 +1,32 @@
-"""The benchmarks: scripts/bench decode --engine E --model M --calls 1,2,4,8,16 [--json FILE]."""
+"""The benchmarks:
+
+scripts/bench decode --engine E --model M --calls 1,2,4,8,16 [--json FILE]
+scripts/bench execute --engine E --model M [--data FOLDER] [--json FILE]
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 from bench_decode import DecodeRow, machine, measure_decode
+from bench_execute import measure_execute
+from bench_execute_view import draw_execute, execute_table
+from bench_overlap import overlap_rows
 from bench_view import draw, table
 from rich.console import Console
 
 from serving.config import load_settings
+from serving.engines.base import Engine
 from serving.engines.build import build_engine
+from serving.engines.scripted import ScriptedEngine
+
+SCRIPTED_STEP_S = 0.004
+"""How long one decode step of the scripted engine takes."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Measure polycall.")
 
@@ -42,6 +55,43 @@ def decode(
     draw(rows, machine(), plot_file)
     if json_file is not None:
         json_file.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+
+
+@app.command()
+def execute(
+    engine: Annotated[
+        Literal["scripted", "transformers"], typer.Option(help="What decodes the calls that run while it decodes")
+    ] = "scripted",
+    model: Annotated[str, typer.Option(help="For 'transformers': catalogue name, folder or hub id")] = "smollm2-135m",
+    data: Annotated[
+        Path | None,
+        typer.Option(help="LLMCompiler's question sets (its folder datasets/), to play plans shaped after them"),
+    ] = None,
+    only: Annotated[str, typer.Option(help="Play these workloads only, separated by commas")] = "",
+    seed: Annotated[int, typer.Option(help="Of the latencies, graphs, faults and questions")] = 1,
+    repeats: Annotated[int, typer.Option(min=1, help="Measured runs; medians are reported")] = 3,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file")] = None,
+    plot_file: Annotated[Path, typer.Option("--plot", help="Draw the plot to this file")] = Path("bench-execute.png"),
+) -> None:
+    """Run the same calls by a loop, threads, asyncio.gather, LangGraph's ToolNode and polycall, and compare."""
+    chosen = [name.strip() for name in only.split(",") if name.strip()]
+    rows = measure_execute(seed, repeats, data, Console(stderr=True), chosen)
+    if not chosen or "overlap" in chosen:
+        rows += overlap_rows(engines(engine, model), repeats)
+    if not rows:
+        raise typer.BadParameter(f"no workload is called {only!r}", param_hint="--only")
+    Console().print(execute_table(rows, machine()))
+    draw_execute(rows, machine(), plot_file)
+    if json_file is not None:
+        json_file.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+
+
+def engines(name: str, model: str) -> Callable[[], Engine]:
+    """Gives an engine for each round: always the same, or scripted ones that all write alike."""
+    if name == "scripted":
+        return lambda: ScriptedEngine(step_s=SCRIPTED_STEP_S)
+    engine = build_engine(load_settings({"model": model, "engine": name}))
+    return lambda: engine
 
 
 if __name__ == "__main__":

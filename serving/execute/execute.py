@@ -10,7 +10,6 @@ from grammars.tools import Tool
 from serving.execute.events import CallFinished, CallStarted, ExecutionEvent, Tell
 from serving.execute.execution import Execution, ExecutionLimits, Options, Shared
 from serving.execute.facts import ToolFacts
-from serving.execute.facts import ToolFacts
 from serving.execute.recorder import CallRecorder, NoRecorder
 from serving.execute.registry import Registry
 

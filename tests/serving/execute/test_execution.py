@@ -66,6 +66,7 @@ class World:
         self.most = self.now = 0
         registry = self.registry
         registry.resource(Resource(name="api", capacity=2))
+        registry.resource(Resource(name="narrow api", capacity=1))
         registry.resource(Resource(name="slow api", rate_per_s=20.0))
 
         @registry.tool()
@@ -103,6 +104,10 @@ class World:
             await asyncio.sleep(0.01)
             self.now -= 1
             return self.most
+
+        @registry.tool(resource="narrow api")
+        async def ask_alone() -> None:
+            await asyncio.sleep(0.01)
 
         @registry.tool(resource="slow api")
         async def ask_slowly() -> float:
@@ -338,8 +343,8 @@ async def test_turns_take_turns_at_a_resource(world: World) -> None:
     executor = Executor(world.registry)
     async with world.turn(executor=executor) as many, world.turn(executor=executor) as few:
         for number in range(20):
-            many.start(f"c{number}", "ask")
-        few.start("only", "ask")
+            many.start(f"c{number}", "ask_alone")
+        few.start("only", "ask_alone")
         await few.results()
         assert many.execution.running > 10
 
