@@ -28,7 +28,7 @@ def read_url(text: str) -> URL:
     driver = DRIVERS.get(url.get_backend_name())
     if driver is None:
         raise ConfigurationError(f"the journal can be in sqlite or postgresql, not in {url.get_backend_name()!r}")
-    if driver.startswith("sqlite") and not url.database:
+    if driver.startswith("sqlite") and (not url.database or url.database.startswith((":", "file:"))):
         raise ConfigurationError("a journal in SQLite needs a file: sqlite:///FILE")
     return url.set(drivername=driver)
 
@@ -44,7 +44,9 @@ def create_engine(url: URL) -> AsyncEngine:
             connect_args={"timeout": STATEMENT_S, "command_timeout": STATEMENT_S},
         )
     assert url.database is not None  # `read_url`
-    Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    path = Path(url.database)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)  # what calls were given and answered is nobody else's to read
     engine = create_async_engine(url, poolclass=StaticPool)
 
     @event.listens_for(engine.sync_engine, "connect")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import stat
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -360,6 +361,7 @@ async def test_a_connection_that_was_cut_is_made_again(postgres: Postgres) -> No
         ("no url", "no database URL"),
         ("mysql://u@localhost/x", "not in 'mysql'"),
         ("sqlite://", "needs a file"),
+        ("sqlite:///:memory:", "needs a file"),
     ],
 )
 def test_a_url_that_is_no_journals_is_refused(url: str, words: str) -> None:
@@ -376,6 +378,15 @@ async def test_a_database_that_cannot_be_is_named_without_its_password(url: str,
         await DatabaseJournal(url).open()
     assert names in str(refused.value)
     assert "secret" not in str(refused.value)
+
+
+async def test_the_file_of_the_journal_is_its_owners_alone(tmp_path: Path) -> None:
+    journal = DatabaseJournal(sqlite_url(tmp_path))
+    await journal.open()
+    await begun(journal)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "state").iterdir()}
+    await journal.close()
+    assert set(modes.values()) == {0o600}
 
 
 async def test_servers_that_start_together_on_an_empty_database_all_do(url: str) -> None:
