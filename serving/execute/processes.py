@@ -18,7 +18,7 @@ from serving.execute.runners import Work, in_thread
 from serving.execute.server_tool import JsonBytes, ToolFailed, ToolRefused
 from serving.execute.worker import RAISED, Answer, receive, send
 
-PIPES_S = 0.5
+PIPES_S = 0.1
 """How long to wait for the pipes of a killed process; somebody that it started may still hold them."""
 
 
@@ -29,7 +29,7 @@ class Processes:
     """
 
     def __init__(self, workers: int | None = None) -> None:
-        self.workers = workers or len(os.sched_getaffinity(0))
+        self.workers = workers or processors()
         self._idle: list[Process] = []
 
     async def run(self, work: Work) -> JsonBytes:
@@ -56,6 +56,13 @@ class Processes:
         """End the processes that run nothing; those that do end with their calls."""
         while self._idle:
             self._idle.pop().end()
+
+
+def processors() -> int:
+    """How many this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class Process:
@@ -91,6 +98,7 @@ class Process:
         if popen is None:
             return
         popen.kill()
+        popen.wait()
         if self._asked.acquire(timeout=PIPES_S):  # who asks hears at once that nobody is there any more
             close(popen)
             self._asked.release()
