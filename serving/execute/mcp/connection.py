@@ -92,6 +92,8 @@ class Session:
             async with AsyncExitStack() as stack:
                 async with asyncio.timeout(self._connect_timeout_s):
                     await stack.enter_async_context(client)
+                # the SDK checks answers on the event loop, with patterns of the server's that may take for ever
+                client.session.validate_tool_result = unchecked  # type: ignore[assignment]
                 self.opened.set_result(client)
                 await self._over.wait()
         except Exception as error:
@@ -111,6 +113,10 @@ class Session:
         if isinstance(error, TimeoutError):
             return f"no answer within {self._connect_timeout_s:g} s"
         return str(error) or type(error).__name__
+
+
+async def unchecked(_name: str, _result: CallToolResult) -> None:
+    """Answers are checked by the caller of `Connection.call`."""
 
 
 class Connection:

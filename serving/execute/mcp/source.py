@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -9,20 +10,23 @@ from functools import partial
 from typing import Any
 
 import httpx2
-from mcp import MCPError
-from mcp.types import CONNECTION_CLOSED, INVALID_PARAMS, PARSE_ERROR, CallToolResult, TextContent, ToolAnnotations
 from mcp.types import Tool as ListedTool
+from mcp.types import ToolAnnotations
 
-from grammars.errors import ConfigurationError
+from grammars.errors import ConfigurationError, SchemaRefused
+from grammars.schema import Schema, read_schema
 from grammars.tools import Tool
 from serving.execute.addresses import AllowedAddresses, Resolve, resolve
 from serving.execute.guarded_transport import Credentials, GuardedTransport
-from serving.execute.mcp.connection import NOT_REACHED, Connection, ConnectionFailed, OpenStreams
+from serving.execute.mcp.connection import Connection, OpenStreams
 from serving.execute.mcp.http import reached
+from serving.execute.mcp.runner import McpRunner
 from serving.execute.mcp.stdio import Program, running
 from serving.execute.offered import Offer, Selection, shortened
 from serving.execute.secret import Redactor, Secret
-from serving.execute.server_tool import InvalidArguments, ServerTool, ToolFailed, ToolRefused
+from serving.execute.server_tool import ServerTool
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,43 +131,18 @@ class McpSource:
         return Offer(
             tool=Tool(name=tool.name, description=tool.description or "", parameters=tool.input_schema),
             facts=hinted(tool.annotations) if self._trust_annotations else {},
-            runner=McpRunner(tool.name, self._connection, self._redactor),
+            runner=McpRunner(tool.name, self._connection, self._redactor, self._output_schema(tool)),
         )
 
-
-class McpRunner:
-    """Runs calls of one tool of an MCP server."""
-
-    def __init__(self, name: str, connection: Connection, redactor: Redactor) -> None:
-        self._name = name
-        self._connection = connection
-        self._redactor = redactor
-
-    async def run(self, arguments: Mapping[str, Any]) -> Any:
+    def _output_schema(self, tool: ListedTool) -> Schema | None:
+        """What the tool's structured content is checked by, if it states a schema that can be checked by."""
+        if tool.output_schema is None:
+            return None
         try:
-            result = await self._connection.call(self._name, arguments)
-        except ConnectionFailed as error:
-            raise ToolFailed(self._said(f"the MCP server cannot be reached: {error}")) from None
-        except MCPError as error:
-            said = self._said(error.message)
-            if error.code == NOT_REACHED:
-                said = f"the MCP server cannot be reached: {said}"
-            if error.code == INVALID_PARAMS:
-                raise InvalidArguments(said) from None
-            if error.code == CONNECTION_CLOSED:
-                said = f"{said}; whether the call took effect is not known"
-            if error.code == PARSE_ERROR:
-                raise ToolRefused(said) from None
-            raise ToolFailed(said) from None
-        except (RuntimeError, ValueError) as error:  # the SDK's word for an answer that breaks the protocol
-            raise ToolRefused(self._said(f"the answer is not what MCP asks for: {error}")) from None
-        value = self._redactor.value(value_of(result))
-        if result.is_error:
-            raise ToolRefused(shortened(value if isinstance(value, str) else str(value)) or "the tool failed")
-        return value
-
-    def _said(self, text: str) -> str:
-        return shortened(self._redactor.text(text))
+            return read_schema(tool.output_schema, root="any")
+        except SchemaRefused as error:
+            logger.warning("%s: the results of %r are not checked: %s", self._name, tool.name, error)
+            return None
 
 
 def hinted(annotations: ToolAnnotations | None) -> dict[str, Any]:
@@ -178,13 +157,3 @@ def hinted(annotations: ToolAnnotations | None) -> dict[str, Any]:
     if annotations.destructive_hint and not annotations.read_only_hint:
         facts["approval"] = "always"
     return facts
-
-
-def value_of(result: CallToolResult) -> Any:
-    """What a tool answered: its structured content if it has any, else its text, else all that it sent."""
-    if result.structured_content is not None:
-        return result.structured_content
-    if all(isinstance(block, TextContent) for block in result.content):
-        texts = [block.text for block in result.content if isinstance(block, TextContent)]
-        return texts[0] if len(texts) == 1 else texts
-    return [block.model_dump(mode="json", by_alias=True, exclude_none=True) for block in result.content]

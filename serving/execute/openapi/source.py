@@ -170,9 +170,11 @@ class OperationRunner:
             response = await self._client.send(request, follow_redirects=follow)
         except (AddressRefused, AnswerRefused, httpx2.TooManyRedirects, httpx2.InvalidURL) as error:
             raise ToolRefused(self._said(str(error))) from None
+        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+            raise ToolFailed(self._said(f"the service cannot be reached: {error or type(error).__name__}")) from None
         except httpx2.HTTPError as error:
-            reason = str(error) or type(error).__name__
-            raise ToolFailed(self._said(f"the service cannot be reached: {reason}")) from None
+            said = f"the connection ended before the answer: {error or type(error).__name__}"
+            raise ToolFailed(self._said(f"{said}; whether the call took effect is not known")) from None
         try:
             value = await read_answer(response)
         except ToolRefused as error:

@@ -8,6 +8,9 @@ import json
 import sys
 from typing import Any
 
+ENDLESS = {"type": "object", "properties": {"text": {"type": "string", "pattern": "^(a|a)*$"}}, "required": ["text"]}
+"""A schema over which a backtracking matcher never ends."""
+
 ARGUMENTS = {"type": "object", "properties": {"how": {"type": "string"}}, "required": ["how"]}
 
 
@@ -58,7 +61,13 @@ for line in sys.stdin:
             information = {"name": "faulty", "version": "1"}
             answer(asked, {"protocolVersion": version, "capabilities": {"tools": {}}, "serverInfo": information})
         case "tools/list":
-            answer(asked, {"tools": [{"name": "misbehave", "inputSchema": ARGUMENTS}]})
+            tools = [{"name": "misbehave", "inputSchema": ARGUMENTS}]
+            structured = {"name": "structure", "inputSchema": {"type": "object"}, "outputSchema": ENDLESS}
+            answer(asked, {"tools": [*tools, structured]})
+        case "tools/call" if asked["params"]["name"] == "structure":
+            structured = asked["params"]["arguments"].get("content")
+            content = [{"type": "text", "text": "see the structure"}]
+            answer(asked, {"content": content, **({"structuredContent": structured} if structured else {})})
         case "tools/call":
             misbehave(asked, asked["params"]["arguments"]["how"])
         case str() if "id" in asked:

@@ -261,6 +261,26 @@ async def test_second_answer_to_a_call_is_passed_over(faulty: Callable[[str], An
 
 
 @pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ({"text": "aaaa"}, None),
+        ({"text": 1}, "/text: 1 is not of type"),
+        ({"text": "a" * 100 + "b"}, "/text: "),
+        ({}, "lacks the structured content"),
+    ],
+)
+async def test_structured_content_is_checked_by_the_schema_of_its_tool_however_that_is_written(
+    content: dict[str, Any], says: str | None
+) -> None:
+    async with tools_of(source_of(FAULTY_MCP_SERVER)) as tools, asyncio.timeout(10):
+        if says is None:
+            assert await tools["structure"].runner.run({"content": content}) == content
+        else:
+            with pytest.raises(ToolRefused, match=says):
+                await tools["structure"].runner.run({"content": content})
+
+
+@pytest.mark.parametrize(
     ("command", "says"),
     [
         (["/no/such/program"], "No such file"),

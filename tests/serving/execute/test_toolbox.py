@@ -136,6 +136,11 @@ def test_example_runs_tools_of_every_kind_in_one_turn(example: Path) -> None:
     assert (example / "notes.txt").read_text() == "Oslo is cold\n"
 
 
+def test_documented_tools_file_is_the_example() -> None:
+    document = (EXAMPLE.parents[1] / "docs" / "execution.md").read_text(encoding="utf-8")
+    assert f"```toml\n{(EXAMPLE / 'tools.toml').read_text(encoding='utf-8')}```" in document
+
+
 async def test_example_states_what_is_known_of_its_tools(example: Path) -> None:
     toolbox = read_tools_file(example / "tools.toml")
     async with toolbox.opened():
