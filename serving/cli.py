@@ -13,6 +13,7 @@ import uvicorn
 from grammars.errors import ConfigurationError
 from serving.build import build_app
 from serving.config import Settings, load_settings
+from serving.startup import PlainStartup
 
 SHUTDOWN_S = 10
 """How long answers that are being written may go on after the server was told to stop."""
@@ -84,7 +85,7 @@ def serve(
     except ConfigurationError as error:
         typer.echo(f"polycall: {error}", err=True)
         raise typer.Exit(2) from None
-    uvicorn.run(application, host=settings.host, port=settings.port, timeout_graceful_shutdown=SHUTDOWN_S)
+    uvicorn.run(PlainStartup(application), host=settings.host, port=settings.port, timeout_graceful_shutdown=SHUTDOWN_S)
 
 
 if __name__ == "__main__":

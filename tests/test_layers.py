@@ -25,7 +25,7 @@ PACKAGES: dict[str, set[str]] = {
 
 SERVING = (
     {"cli"},
-    {"build"},
+    {"build", "startup"},
     {"api"},
     {"turn_runner"},
     {"turn"},

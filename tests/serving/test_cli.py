@@ -124,6 +124,22 @@ def test_wrong_settings_end_with_2_and_say_what_is_wrong(
     assert says in ended.stderr
 
 
+def test_tools_that_cannot_be_opened_end_the_start_with_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "tools.toml").write_text('[mcp.files]\ncommand = ["/no/such/program"]\n', encoding="utf-8")
+    ended = subprocess.run(
+        command("--engine", "scripted", "--tools", "tools.toml"),
+        cwd=tmp_path,
+        env=environment(POLYCALL_PORT="0"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode != 0
+    assert "polycall: the MCP server 'mcp.files' cannot be used: [Errno 2] No such file" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 def test_every_setting_is_an_option_with_its_help() -> None:
     wide = {"COLUMNS": "300", "NO_COLOR": "1", "TERM": "dumb"}
     shown = CliRunner(env=wide).invoke(app, ["serve", "--help"]).stdout
