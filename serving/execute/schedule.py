@@ -119,7 +119,7 @@ class Schedule:
                 self._stop([name], CallError(kind="unknown_reference", message=words))
 
     def ready(self) -> list[list[Step]]:
-        """What may begin now, as invocations, the one with the longest way still behind it first.
+        """What may begin now, as invocations, first the one from which the longest way is still to go.
 
         Steps of a batch come together, and not before all of the round's steps are known.
         """
