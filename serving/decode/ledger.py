@@ -33,7 +33,7 @@ class Ledger:
     def plan(self, ended: Sequence[tuple[str, float, BranchEnded]]) -> None:
         """Enter the streams of the plan, which decoded together."""
         self._plan_steps = max((end.steps for _, _, end in ended), default=0)
-        self._steps += self._plan_steps
+        self._steps = max(self._steps, self._plan_steps)
         self._enter(ended)
 
     def branch(self, label: str, start_s: float, end: BranchEnded, *, begun_at: int) -> None:

@@ -145,7 +145,7 @@ class Chain:
         allowed = self._matcher.allowed(most)
         if allowed is not None:
             return Link(prompt=prompt, most_tokens=1, sampling=sampling, allowed=allowed)
-        watched = not self._branch.constraint.pauses
+        watched = True
         tokens = self._written.left if watched else min(RUN_TOKENS, self._written.left)
         return Link(prompt=prompt, most_tokens=tokens, sampling=sampling, stops=self._stops, watched=watched)
 

@@ -23,7 +23,8 @@ from grammars.tools import ToolResult
 from serving.execute.database import tables
 from serving.execute.database.connect import create_engine, read_url
 from serving.execute.database.rows import call_row, journaled_call, journaled_turn, result_text
-from serving.execute.database.writer import FAILURES, Answer, Operation, Writer
+from serving.execute.database.statements import END_CALL, RENAME_CALL, upsert
+from serving.execute.database.writer import FAILURES, Answer, Operation, Row, Writer
 from serving.execute.journal import Hold, Idempotency, JournaledCall, JournaledTurn, Kept, Taken
 
 LEASE_S = 10.0
@@ -43,6 +44,7 @@ class DatabaseJournal:
         self._lease_s = lease_s
         self._keep_s = keep_s
         self._insert: Any = sqlite.insert if self._url.get_backend_name() == "sqlite" else postgresql.insert
+        self._put_call = upsert(self._insert(tables.calls), key=("turn_id", "id"))
         self._engine: AsyncEngine | None = None
         self._writer: Writer | None = None
         self._beating: asyncio.Task[None] | None = None
@@ -117,26 +119,23 @@ class DatabaseJournal:
         return turn
 
     async def intent(self, hold: Hold, call: JournaledCall) -> None:
-        await self._do_held(hold, self._put_call(hold, call))
+        self._check(hold)
+        await self._writing.write(self._row(hold, self._put_call, call_row(hold.turn_id, call)))
 
     def intent_later(self, hold: Hold, call: JournaledCall) -> None:
-        self._later(hold, self._put_call(hold, call))
+        self._later(hold, self._row(hold, self._put_call, call_row(hold.turn_id, call)))
 
     def rename(self, hold: Hold, old_id: str, new_id: str) -> None:
-        calls = tables.calls.c
-        self._later(
-            hold,
-            update(tables.calls).where(calls.turn_id == hold.turn_id, calls.id == old_id).values(id=new_id),
-        )
+        row = {"in_turn": hold.turn_id, "old_id": old_id, "new_id": new_id}
+        self._later(hold, self._row(hold, RENAME_CALL, row))
 
     def outcome(self, hold: Hold, result: ToolResult, ended_s: float) -> None:
-        calls = tables.calls.c
-        found = (calls.turn_id == hold.turn_id) & (calls.id == result.call_id)
-        self._later(hold, update(tables.calls).where(found).values(result=result_text(result), ended_s=ended_s))
+        row = {"in_turn": hold.turn_id, "of_call": result.call_id, "now": result_text(result), "at_s": ended_s}
+        self._later(hold, self._row(hold, END_CALL, row))
 
     def round_over(self, hold: Hold, number: int, record: str) -> None:
         row = {"turn_id": hold.turn_id, "number": number, "record": record}
-        self._later(hold, self._insert(tables.rounds).values(row).on_conflict_do_nothing())
+        self._later(hold, self._fenced(hold, self._insert(tables.rounds).values(row).on_conflict_do_nothing()))
 
     async def finish(self, hold: Hold, answer: str, kept: Sequence[Kept] = ()) -> None:
         statements = []
@@ -149,7 +148,8 @@ class DatabaseJournal:
             statements.append(fresh.on_conflict_do_update(index_elements=["caller", "name"], set_=again))
         ended = {"state": "finished", "answer": answer}
         statements.append(update(tables.turns).where(turns.id == hold.turn_id).values(ended))
-        await self._do_held(hold, *statements)
+        self._check(hold)
+        await self._do(self._fenced(hold, *statements))
         self._held.pop(hold.token, None)
 
     def release(self, hold: Hold) -> None:
@@ -215,22 +215,19 @@ class DatabaseJournal:
         await connection.execute(update(tables.turns).where(tables.turns.c.id == turn_id).values(ended))
         return tuple(call for call in await read_calls(connection, turn_id) if call.round == 0)
 
-    def _put_call(self, hold: Hold, call: JournaledCall) -> Any:
-        row = call_row(hold.turn_id, call)
-        fresh = self._insert(tables.calls).values(row)
-        return fresh.on_conflict_do_update(index_elements=["turn_id", "id"], set_=row)
+    def _row(self, hold: Hold, statement: Any, values: dict[str, Any]) -> Row:
+        return Row(statement=statement, values=values, allowed=self._fenced(hold))
 
-    def _later(self, hold: Hold, statement: Any) -> None:
+    def _later(self, hold: Hold, work: Operation[None] | Row) -> None:
         def failed() -> None:
             if hold.token in self._held:
                 self._failed.add(hold.token)
 
-        self._writing.do_later(self._fenced(hold, statement), failed)
+        self._writing.do_later(work, failed)
 
-    async def _do_held(self, hold: Hold, *statements: Any) -> None:
+    def _check(self, hold: Hold) -> None:
         if hold.token in self._failed:
             raise JournalUnavailable("what the turn did before could not be written down")
-        await self._do(self._fenced(hold, *statements))
 
     def _fenced(self, hold: Hold, *statements: Any) -> Operation[None]:
         """The statements, if the turn is still held; they renew its lease."""

@@ -1,14 +1,16 @@
 """Writer: one connection that does what many turns ask, in order, and commits what has gathered in one transaction.
 
-A commit costs the same for one write as for a hundred; calls that start together wait for one commit.
+A commit costs the same for one write as for a hundred; calls that start together wait for one commit. Rows of one
+statement that come one after another are given to it at once, since each way to the database and back costs as well.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -33,9 +35,23 @@ FAILURES = (SQLAlchemyError, OSError)
 
 
 @dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row of values for a statement, written unless `allowed` raises."""
+
+    statement: Any
+    values: Mapping[str, Any]
+    allowed: Operation[None]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Job:
-    operation: Operation[Any]
+    work: Operation[Any] | Row
     done: asyncio.Future[Any]
+
+    @property
+    def statement(self) -> Any:
+        """What this job has in common with others that can be done at once; itself, if there are none."""
+        return self.work.statement if isinstance(self.work, Row) else self
 
 
 class Writer:
@@ -64,21 +80,25 @@ class Writer:
         answer: Answer = await self._put(operation)
         return answer
 
-    def do_later(self, operation: Operation[Any], failed: Callable[[], None]) -> None:
-        """Do the operation in its turn. Where it cannot be done the log says so, and `failed` is called."""
+    async def write(self, row: Row) -> None:
+        """Likewise, for a row."""
+        await self._put(row)
+
+    def do_later(self, work: Operation[Any] | Row, failed: Callable[[], None]) -> None:
+        """Do it in its turn. Where it cannot be done the log says so, and `failed` is called."""
 
         def settled(done: asyncio.Future[Any]) -> None:
             if not done.cancelled() and done.exception() is not None:
                 failed()
 
-        self._put(operation).add_done_callback(settled)
+        self._put(work).add_done_callback(settled)
 
-    def _put(self, operation: Operation[Any]) -> asyncio.Future[Any]:
+    def _put(self, work: Operation[Any] | Row) -> asyncio.Future[Any]:
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         if self._task is None or self._task.done():
             done.set_exception(JournalUnavailable("the journal is closed"))
         else:
-            self._jobs.put_nowait(Job(operation=operation, done=done))
+            self._jobs.put_nowait(Job(work=work, done=done))
         return done
 
     async def _work(self) -> None:
@@ -96,8 +116,13 @@ class Writer:
                     await self._do_alone(job)
 
     async def _do_together(self, jobs: list[Job]) -> None:
+        outcomes: list[Outcome] = []
         async with self._engine.begin() as connection:
-            outcomes = [await outcome(job, connection) for job in jobs]
+            for _, group in groupby(jobs, key=lambda job: job.statement):
+                works = [job.work for job in group]
+                rows = [work for work in works if isinstance(work, Row)]
+                outcomes += await outcomes_of_rows(rows, connection) if rows else []
+                outcomes += [await outcome(work, connection) for work in works if not isinstance(work, Row)]
         for job, (answer, refused) in zip(jobs, outcomes, strict=True):
             settle(job, answer, refused)
 
@@ -118,12 +143,21 @@ class Writer:
             settle(job, None, JournalUnavailable(f"the journal cannot be written: {type(error).__name__}"))
 
 
-async def outcome(job: Job, connection: AsyncConnection) -> Outcome:
+async def outcome(operation: Operation[Any], connection: AsyncConnection) -> Outcome:
     """What the operation answers or refuses. A refusal has written nothing, so the others' work stands."""
     try:
-        return await job.operation(connection), None
+        return await operation(connection), None
     except PolycallError as refused:
         return None, refused
+
+
+async def outcomes_of_rows(rows: Sequence[Row], connection: AsyncConnection) -> list[Outcome]:
+    """Write the rows of one statement that are allowed, at once."""
+    outcomes = [await outcome(row.allowed, connection) for row in rows]
+    allowed = [dict(row.values) for row, (_, refused) in zip(rows, outcomes, strict=True) if refused is None]
+    if allowed:
+        await connection.execute(rows[0].statement, allowed)
+    return outcomes
 
 
 def settle(job: Job, answer: Any, refused: PolycallError | None) -> None:

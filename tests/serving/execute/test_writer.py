@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from grammars.errors import JournalUnavailable, TurnLost
 from serving.execute.database.connect import create_engine, read_url
-from serving.execute.database.writer import BATCH, Operation, Writer
+from serving.execute.database.writer import BATCH, Operation, Row, Writer
 
 
 @pytest.fixture
@@ -103,3 +103,34 @@ async def test_what_was_asked_for_is_done_before_the_end_and_nothing_after_it(wr
     assert await asked == [0, 10, 20, 30, 40]
     with pytest.raises(JournalUnavailable):
         await writer.do(add(9))
+
+
+async def allow(_connection: AsyncConnection) -> None:
+    return None
+
+
+INSERT = text("INSERT INTO numbers VALUES (:number)")
+
+
+def row(number: int, allowed: Operation[None] = allow) -> Row:
+    return Row(statement=INSERT, values={"number": number}, allowed=allowed)
+
+
+async def test_rows_of_one_statement_are_written_but_for_those_that_are_not_allowed(writer: Writer) -> None:
+    rows = [row(1), row(2, refuse), row(3)]
+    answers = await asyncio.gather(*map(writer.write, rows), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [type(None), TurnLost, type(None)]
+    assert await writer.do(numbers) == [1, 3]
+
+
+async def test_a_row_that_the_database_refuses_costs_the_others_of_its_statement_nothing(writer: Writer) -> None:
+    await writer.do(add(1))
+    answers = await asyncio.gather(*(writer.write(row(number)) for number in (0, 1, 2)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [type(None), JournalUnavailable, type(None)]
+    assert await writer.do(numbers) == [0, 1, 2]
+
+
+async def test_rows_and_operations_keep_their_order(writer: Writer) -> None:
+    asked = [writer.write(row(1)), writer.do(numbers), writer.write(row(2)), writer.write(row(3)), writer.do(numbers)]
+    answers = await asyncio.gather(*asked)
+    assert [answer for answer in answers if answer is not None] == [[1], [1, 2, 3]]
