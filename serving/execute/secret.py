@@ -11,6 +11,8 @@ import os
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
+from functools import partial
+from html import escape
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -47,7 +49,7 @@ class Secret:
         encoded = base64_text(self._value).rstrip("=")
         return {
             *plain,
-            *(form(text) for text in plain for form in (percent, quote_plus, quote, escaped, escaped_ascii)),
+            *(form(text) for text in plain for form in ENCODINGS),
             encoded,
             encoded.translate(URL_SAFE),
         }
@@ -74,6 +76,14 @@ def escaped(text: str) -> str:
 
 def escaped_ascii(text: str) -> str:
     return json.dumps(text)[1:-1]
+
+
+def escaped_markup(text: str) -> str:
+    """As some libraries write JSON that may come to stand in a page."""
+    return escaped(text).translate({ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&"})
+
+
+ENCODINGS = (percent, quote, quote_plus, escaped, escaped_ascii, escaped_markup, escape, partial(escape, quote=False))
 
 
 def read_secret(variable: str, *, prefix: str = "") -> Secret:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from base64 import b64encode, urlsafe_b64encode
 from urllib.parse import quote, quote_plus
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from grammars.errors import ConfigurationError
 from serving.execute.secret import Redactor, Secret, read_secret
 
-KEY = 'k3y/with+"quotes"=und Ümlaut'
+KEY = 'k3y/with+"quotes"=und<Ümlaut>'
 REDACTOR = Redactor([Secret("KEY", KEY)])
 
 keys = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), min_size=8, max_size=20)
@@ -54,6 +55,8 @@ def test_variable_that_holds_no_secret_is_refused(
         quote_plus(KEY),
         json.dumps(KEY)[1:-1],
         json.dumps(KEY, ensure_ascii=False)[1:-1],
+        json.dumps(KEY, ensure_ascii=False)[1:-1].replace("<", "\\u003c").replace(">", "\\u003e"),
+        html.escape(KEY),
         b64encode(KEY.encode()).decode().rstrip("="),
         urlsafe_b64encode(KEY.encode()).decode().rstrip("="),
     ],
