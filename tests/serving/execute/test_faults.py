@@ -130,12 +130,12 @@ async def hangs(value: Any) -> None:
 
 @registry.tool(timeout_s=0.01)
 def hangs_in_thread(value: Any) -> None:
-    time.sleep(0.1)
+    time.sleep(1.0)
 
 
 @registry.tool(timeout_s=0.01)
 async def hangs_and_will_not_be_cancelled(value: Any) -> None:
-    end_s = time.monotonic() + 0.1
+    end_s = time.monotonic() + 1.0
     while time.monotonic() < end_s:
         try:
             await asyncio.sleep(0.05)
