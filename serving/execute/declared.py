@@ -97,7 +97,7 @@ class McpEntry(SourceEntry):
                 raise ValueError(f"{name} is not for a server with a {'command' if self.command else 'url'}")
         for name, value in self.env.items():
             if isinstance(value, str) and SOUNDS_SECRET.search(name):
-                raise ValueError(f"env.{name} sounds like a secret: write {{ env = \"{name}\" }}, not its value")
+                raise ValueError(f'env.{name} sounds like a secret: write {{ env = "{name}" }}, not its value')
         return self
 
 

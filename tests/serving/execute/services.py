@@ -46,18 +46,31 @@ def listening(app: Any, host: str = "127.0.0.1", port: int = 0, **options: Any) 
     assert not thread.is_alive()
 
 
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+def wait_for(port: int) -> None:
+    """Returns once somebody listens."""
+    deadline = time.monotonic() + 60
+    while True:
+        with socket.socket() as trial:
+            if trial.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 @dataclass
 class HttpMcpServer:
     """An MCP server over HTTP that can be killed and started again on the same port."""
 
     options: tuple[str, ...] = ()
-    port: int = field(init=False)
+    port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
-
-    def __post_init__(self) -> None:
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            self.port = found.getsockname()[1]
 
     @property
     def url(self) -> str:

@@ -23,7 +23,7 @@ from serving.execute.mcp.source import HttpServer, McpSource
 from serving.execute.offered import Selection
 from serving.execute.secret import Secret
 from serving.execute.server_tool import ServerTool, ToolFailed, ToolRefused
-from tests.serving.execute.services import SECRET, HttpMcpServer, is_secret_in, listening, opened
+from tests.serving.execute.services import SECRET, HttpMcpServer, is_secret_in, listening, opened, wait_for
 
 LIMIT_BYTES = 100_000
 LOOPBACK = AllowedAddresses(private=(ip_network("127.0.0.1/32"),))
@@ -57,14 +57,18 @@ def standing(request: pytest.FixtureRequest) -> Iterator[HttpMcpServer]:
     """A server that no test kills, in each of the ways in which servers speak."""
     server = HttpMcpServer(request.param)
     server.start()
+    wait_for(server.port)
     yield server
     server.kill()
 
 
 @pytest.fixture(params=[(), ("legacy",)], ids=["today", "sessions"])
-def mortal(request: pytest.FixtureRequest) -> Iterator[HttpMcpServer]:
+def mortal(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpMcpServer]:
+    """A server to be killed. On a busy machine it may take long to be there again."""
+    monkeypatch.setattr("serving.execute.mcp.http.RECONNECT_S", 60.0)
     server = HttpMcpServer(request.param)
     server.start()
+    wait_for(server.port)
     yield server
     server.kill()
 
@@ -122,8 +126,8 @@ async def test_call_on_which_the_server_dies_fails_as_unknown_and_runs_once(
 async def test_call_to_a_server_that_stays_away_fails_as_not_reached(
     mortal: HttpMcpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serving.execute.mcp.http.RECONNECT_S", 0.3)
     async with tools_of(source_of(mortal.url)) as tools:
+        monkeypatch.setattr("serving.execute.mcp.http.RECONNECT_S", 0.3)
         mortal.kill()
         with pytest.raises(ToolFailed, match="cannot be reached") as failure:
             await tools["add"].runner.run({"one": 1, "other": 2})

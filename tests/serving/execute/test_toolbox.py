@@ -29,7 +29,7 @@ from serving.execute.tools_file import read_tools_file
 from serving.turn_request import TurnLimits
 from serving.turn_runner import TurnRunner
 from tests.serving.api.api_server import Rounds
-from tests.serving.execute.services import SECRET, HttpMcpServer, listening
+from tests.serving.execute.services import SECRET, free_port, listening, wait_for
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "tools"
 
@@ -84,7 +84,7 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The example's folder, and its service, on a port of its own."""
     folder = tmp_path / "tools"
     shutil.copytree(EXAMPLE, folder)
-    port = HttpMcpServer().port
+    port = free_port()
     for name, old, new in (("weather.yaml", ":8081", f":{port}"), ("tools.toml", '"python"', f'"{sys.executable}"')):
         text = (folder / name).read_text(encoding="utf-8")
         assert old in text
@@ -92,6 +92,7 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("WEATHER_KEY", SECRET)
     monkeypatch.syspath_prepend(str(folder))
     with subprocess.Popen([sys.executable, str(folder / "weather_service.py"), str(port)]) as service:
+        wait_for(port)
         yield folder
         service.kill()
 
