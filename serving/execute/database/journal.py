@@ -18,9 +18,10 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction
 
-from grammars.errors import AlreadyTaken, ConfigurationError, JournalUnavailable, KeyReused, TurnInProgress, TurnLost
+from grammars.errors import AlreadyTaken, ConfigurationError, JournalUnavailable, TurnInProgress, TurnLost
 from grammars.tools import ToolResult
 from serving.execute.database import tables
+from serving.execute.database.claim import claim
 from serving.execute.database.connect import create_engine, read_url
 from serving.execute.database.rows import call_row, journaled_call, journaled_turn, result_text
 from serving.execute.database.statements import END_CALL, RENAME_CALL, upsert
@@ -83,34 +84,8 @@ class DatabaseJournal:
             await self._engine.dispose()
 
     async def begin(self, hold: Hold, caller: str, idempotency: Idempotency | None) -> JournaledTurn:
-        created_s = time.time()
-
         async def operation(connection: AsyncConnection) -> JournaledTurn:
-            fresh = {
-                "id": hold.turn_id,
-                "caller": caller,
-                "idempotency_key": None if idempotency is None else idempotency.key,
-                "digest": None if idempotency is None else idempotency.digest,
-                "state": "running",
-                "token": hold.token,
-                "lease_until_s": time.time() + self._lease_s,
-                "created_s": created_s,
-            }
-            await connection.execute(self._insert(tables.turns).values(fresh).on_conflict_do_nothing())
-            turns = tables.turns.c
-            mine = turns.id == hold.turn_id
-            if idempotency is not None:
-                mine = (turns.caller == caller) & (turns.idempotency_key == idempotency.key)
-            row = (await connection.execute(select(tables.turns).where(mine).with_for_update())).one()
-            if idempotency is not None and row.digest != idempotency.digest:
-                message = f"the idempotency key {idempotency.key!r} was used for another request"
-                raise KeyReused(message, place="Idempotency-Key")
-            if row.state == "running" and row.token != hold.token and row.lease_until_s > time.time():
-                wait_s = row.lease_until_s - time.time()
-                raise TurnInProgress("the request with this idempotency key is being answered", retry_after_s=wait_s)
-            if row.state != "finished" and row.token != hold.token:
-                taken = {"state": "running", "token": hold.token, "lease_until_s": time.time() + self._lease_s}
-                await connection.execute(update(tables.turns).where(turns.id == row.id).values(taken))
+            row = await claim(connection, self._insert(tables.turns), hold, caller, idempotency, self._lease_s)
             return await read_turn(connection, row, state="finished" if row.state == "finished" else "running")
 
         turn = await self._do(operation)
