@@ -45,7 +45,7 @@ class VllmServer:
     """Answers links with `AsyncLLM.generate`, one request each."""
 
     def __init__(self, engine: AsyncLLM, adapters: Mapping[str, Path]) -> None:
-        self._engine = engine
+        self._engine: AsyncLLM | None = engine
         self._adapters = {
             name: LoRARequest(lora_name=name, lora_int_id=number, lora_path=str(folder))
             for number, (name, folder) in enumerate(adapters.items(), start=1)
@@ -59,7 +59,7 @@ class VllmServer:
 
     @property
     def healthy(self) -> bool:
-        return bool(self._engine.is_running and not self._engine.errored)
+        return self._engine is not None and bool(self._engine.is_running and not self._engine.errored)
 
     def lane(self, prefix: Sequence[int], scope: Scope) -> VllmLane:
         """A prefix always goes to the same replica, so that a turn's plan, branches and next rounds find it there."""
@@ -73,6 +73,8 @@ class VllmServer:
         )
 
     async def tokens(self, link: Link, lane: VllmLane) -> AsyncGenerator[Sequence[int], None]:
+        if self._engine is None:
+            raise Overloaded("the engine is shut down")
         prompt = TokensPrompt(prompt_token_ids=list(link.prompt))
         if lane.cache_salt is not None:
             prompt["cache_salt"] = lane.cache_salt
@@ -93,7 +95,10 @@ class VllmServer:
             raise RequestError(f"the engine refuses the request: {error}", place="messages") from error
 
     async def close(self) -> None:
-        self._engine.shutdown()
+        """Shut down, and let go of the engine: at the interpreter's exit vLLM can no longer clean up after itself."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.shutdown()
 
 
 def sampling_params(link: Link) -> SamplingParams:
