@@ -82,6 +82,9 @@ async def tried(tool: ServerTool, arguments: Arguments, *, attempts: int, result
         (outcome,) = await attempt(tool, [arguments], result_bytes=result_bytes)
         return outcome
 
+    if attempts == 1:
+        return await once()
+
     def last(state: RetryCallState) -> Outcome:
         assert state.outcome is not None
         outcome: Outcome = state.outcome.result()

@@ -62,6 +62,7 @@ class Entry:
     step: Step
     number: int
     footprint: Footprint
+    behind: frozenset[str]
     state: State = State.WAITING
     place: int | None = None
     conflicts: set[str] = field(default_factory=set)
@@ -80,6 +81,7 @@ class Schedule:
         self._sequence: list[str] = []
         self._live: dict[str, Entry] = {}
         self._unbegun: dict[str, Entry] = {}
+        self._unplaced: dict[str, Entry] = {}
         self._settled: list[str] = []
         self._stopped: list[Stopped] = []
         self._is_complete = True
@@ -96,7 +98,7 @@ class Schedule:
     def add(self, step: Step) -> None:
         """Take in a step, behind all that are there. Its id must be new."""
         assert step.id not in self._entries, f"the step {step.id!r} is there already"
-        entry = Entry(step=step, number=len(self._entries), footprint=step.footprint)
+        entry = Entry(step=step, number=len(self._entries), footprint=step.footprint, behind=step.behind)
         self._entries[step.id] = self._live[step.id] = self._unbegun[step.id] = entry
         self._is_complete = False
         self._tails_are_known = False
@@ -113,7 +115,7 @@ class Schedule:
         """No step that is waited for will be added any more: whoever waits for one that is not there can never run."""
         self._is_complete = True
         for name in self.waiting:
-            missing = sorted(other for other in self._entries[name].step.behind if other not in self._entries)
+            missing = sorted(other for other in self._entries[name].behind if other not in self._entries)
             if missing and self._entries[name].state is State.WAITING:
                 words = f"it waits for the call {missing[0]!r}, and the server runs no such call in this turn"
                 self._stop([name], CallError(kind="unknown_reference", message=words))
@@ -172,19 +174,19 @@ class Schedule:
     def _is_free(self, entry: Entry) -> bool:
         if entry.state is not State.WAITING or entry.place is None or entry.conflicts:
             return False
-        return all(self._entries[name].has_ended for name in entry.step.behind)
+        return all(self._entries[name].has_ended for name in entry.behind)
 
     def _number(self, step_id: str) -> int:
         return self._entries[step_id].number
 
     def _circle_through(self, step_id: str) -> set[str]:
         """The steps that the step waits for and that wait for it, itself among them; empty if there is none."""
-        forward = self._reached(step_id, lambda name: self._entries[name].step.behind)
+        forward = self._reached(step_id, lambda name: self._entries[name].behind)
         if step_id not in forward:
             return set()
         behind: dict[str, list[str]] = {}
         for name in forward:
-            for other in self._entries[name].step.behind:
+            for other in self._entries[name].behind:
                 behind.setdefault(other, []).append(name)
         return forward & self._reached(step_id, lambda name: behind.get(name, ()))
 
@@ -211,26 +213,36 @@ class Schedule:
         while candidates:
             candidates.sort(key=self._number)
             entry = self._entries[candidates.pop(0)]
-            if entry.place is not None or entry.state is not State.WAITING or not self._has_all_before(entry):
+            if entry.place is not None or entry.state is not State.WAITING:
+                continue
+            if not self._has_all_before(entry):
+                self._unplaced[entry.step.id] = entry
                 continue
             name = entry.step.id
             entry.place = len(self._sequence)
             self._sequence.append(name)
-            entry.conflicts = {
-                other
-                for other, earlier in self._live.items()
-                if earlier.place is not None
-                and earlier is not entry
-                and other not in entry.step.behind
-                and earlier.footprint.conflicts_with(entry.footprint)
-            }
+            self._unplaced.pop(name, None)
+            entry.conflicts = self._conflicts_of(entry)
             self._note_if_settled(entry)
-            candidates += [other for other, later in self._live.items() if name in later.step.behind]
+            candidates += [other for other, later in self._unplaced.items() if name in later.behind]
+
+    def _conflicts_of(self, entry: Entry) -> set[str]:
+        """The steps before it in the sequence with which it may not run together."""
+        if entry.footprint == NOTHING:
+            return set()
+        return {
+            name
+            for name, earlier in self._live.items()
+            if earlier.place is not None
+            and earlier is not entry
+            and name not in entry.behind
+            and earlier.footprint.conflicts_with(entry.footprint)
+        }
 
     def _has_all_before(self, entry: Entry) -> bool:
         return all(
             name in self._entries and (self._entries[name].place is not None or self._entries[name].has_ended)
-            for name in entry.step.behind
+            for name in entry.behind
         )
 
     def _note_if_settled(self, entry: Entry) -> None:
@@ -252,9 +264,10 @@ class Schedule:
             name = entry.step.id
             del self._live[name]
             self._unbegun.pop(name, None)
+            self._unplaced.pop(name, None)
             for other in list(self._live.values()):
                 other.conflicts.discard(name)
-                if other.state is not State.WAITING or name not in other.step.behind:
+                if other.state is not State.WAITING or name not in other.behind:
                     continue
                 if entry.state is State.FAILED and name in other.step.needs:
                     other.state = State.FAILED
@@ -274,7 +287,7 @@ class Schedule:
             entry.tail_s = entry.step.duration_s
         for name in reversed(self._sequence):
             entry = self._entries[name]
-            for other in entry.step.behind | entry.conflicts:
+            for other in entry.behind | entry.conflicts:
                 if other in self._live:
                     earlier = self._live[other]
                     earlier.tail_s = max(earlier.tail_s, earlier.step.duration_s + entry.tail_s)
