@@ -100,10 +100,13 @@ class RoundLedger:
         refused = []
         for call in opening.waiting:
             decision = opening.decisions[call.id]
-            if decision.approve:
-                self._rules.start(call)
-            else:
+            if not decision.approve:
                 refused.append(finished_at_once(call, denied(decision)))
+            elif self._rules.runs(call.name):
+                self._rules.start(call)
+            else:  # what the caller may use has changed since it was asked
+                error = CallError(kind="unknown_tool", message=f"the server has no tool {call.name!r}")
+                refused.append(finished_at_once(call, ToolResult(call_id=call.id, error=error)))
         return refused
 
     def give_up(self) -> list[CallFinished]:

@@ -17,7 +17,7 @@ from grammars.branch import Sampling
 from grammars.conversation import Choice, Conversation, Message
 from grammars.errors import ContextExceeded, DecodingFailed, Overloaded, RequestError
 from grammars.tools import CallError, Tool, ToolCall
-from serving.approvals import Required
+from serving.approvals import Decision, Required
 from serving.callers import Caller
 from serving.decode.events import CallFailed, CallWritten, DecodeEvent, Figures, RoundEnded, TextWritten
 from serving.decode.round import RoundRequest
@@ -359,6 +359,18 @@ async def test_a_turn_that_was_cut_asks_for_no_approval_and_says_that_the_calls_
     [call] = last(events).server_calls
     assert call.result.error is not None
     assert call.result.error.kind == "cancelled"
+
+
+async def test_an_approved_call_does_not_run_if_the_caller_may_not_use_its_tool_any_more() -> None:
+    decoder = ScriptedRounds(calls(written(0, "weather", city="Bern")), text("Not allowed."))
+    turns = runner(decoder)
+    asked = replace(request(), required=Required(tools=None))
+    [call] = last(await played(turns, asked)).awaiting
+    decisions = (Decision(call_id=call.id, approve=True),)
+    events = await played(turns, replace(asked, decisions=decisions, required=Required(), caller=Caller(deny=("*",))))
+    [done] = last(events).server_calls
+    assert done.result.error is not None
+    assert (done.result.error.kind, ran) == ("unknown_tool", [])
 
 
 async def test_figures_of_all_rounds_are_added_up() -> None:

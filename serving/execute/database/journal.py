@@ -65,10 +65,8 @@ class DatabaseJournal:
         except FAILURES as error:
             if self._engine is not None:
                 await self._engine.dispose()
-            raise ConfigurationError(
-                f"the journal {self._url.render_as_string(hide_password=True)!r} cannot be opened: "
-                f"{type(error).__name__}"
-            ) from None
+            shown = self._url.set(drivername=self._url.get_backend_name()).render_as_string(hide_password=True)
+            raise ConfigurationError(f"the journal {shown!r} cannot be opened: {type(error).__name__}") from None
         self._writer = Writer(self._engine)
         self._writer.start()
         await self._do(self._prune)

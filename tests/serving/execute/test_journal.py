@@ -371,7 +371,7 @@ def test_a_url_that_is_no_journals_is_refused(url: str, words: str) -> None:
 
 @pytest.mark.parametrize(
     ("url", "names"),
-    [("postgresql://ada:secret@127.0.0.1:1/x", "127.0.0.1:1"), ("sqlite:////proc/none/j", "/proc/none/j")],
+    [("postgresql://ada:secret@127.0.0.1:1/x", "127.0.0.1:1"), ("sqlite:////proc/none/j", "'sqlite:////proc/none/j'")],
 )
 async def test_a_database_that_cannot_be_is_named_without_its_password(url: str, names: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
