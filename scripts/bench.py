@@ -1,6 +1,7 @@
 """The benchmarks:
 
 scripts/bench decode --engine E --model M --calls 1,2,4,8,16 [--json FILE]
+scripts/bench simpletool --engine E --model M --calls 1,2,4,8 [--json FILE]
 scripts/bench execute --engine E --model M [--data FOLDER] [--json FILE]
 """
 
@@ -17,7 +18,10 @@ from bench_decode import DecodeRow, machine, measure_decode
 from bench_execute import measure_execute
 from bench_execute_view import draw_execute, execute_table
 from bench_overlap import overlap_rows
+from bench_simpletool import measure_simpletool
 from bench_view import draw, table
+from bench_vllm import measure_vllm
+from bench_vllm_view import draw_vllm, show_simpletool, show_vllm
 from rich.console import Console
 
 from serving.config import load_settings
@@ -39,22 +43,50 @@ def benchmarks() -> None:
 @app.command()
 def decode(
     model: Annotated[str, typer.Option(help="Catalogue name, folder, GGUF file or hub id")] = "smollm2-135m",
-    engine: Annotated[Literal["transformers"], typer.Option(help="What decodes")] = "transformers",
+    engine: Annotated[
+        Literal["transformers", "vllm"], typer.Option(help="What decodes; vllm also measures stock vLLM")
+    ] = "transformers",
     calls: Annotated[str, typer.Option(help="How many calls, one row each, separated by commas")] = "1,2,4,8,16",
     repeats: Annotated[int, typer.Option(min=5, help="Measured runs of each way; medians are reported")] = 5,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto")] = "auto",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16, or auto for the stored type")] = "auto",
+    regimes: Annotated[bool, typer.Option(help="For vllm: cache regimes and many clients, too")] = True,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file")] = None,
     plot_file: Annotated[Path, typer.Option("--plot", help="Draw the plot to this file")] = Path("bench-decode.png"),
 ) -> None:
     """Decode the same N calls sequentially and in parallel, in turn, and compare."""
-    settings = load_settings({"model": model, "engine": engine, "device": device, "dtype": dtype})
     counts = [int(count) for count in calls.split(",")]
-    rows: list[DecodeRow] = measure_decode(build_engine(settings), engine, counts, repeats, Console(stderr=True))
-    Console().print(table(rows, machine()))
-    draw(rows, machine(), plot_file)
+    console = Console(stderr=True)
+    if engine == "vllm":
+        report = measure_vllm(model, dtype, counts, repeats, console, regimes=regimes)
+        show_vllm(report, machine(), Console())
+        draw_vllm(report, machine(), plot_file)
+        written: object = asdict(report) if regimes else [asdict(row) for row in report.rows]
+    else:
+        settings = load_settings({"model": model, "engine": engine, "device": device, "dtype": dtype})
+        rows: list[DecodeRow] = measure_decode(build_engine(settings), engine, counts, repeats, console)
+        Console().print(table(rows, machine()))
+        draw(rows, machine(), plot_file)
+        written = [asdict(row) for row in rows]
     if json_file is not None:
-        json_file.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+        json_file.write_text(json.dumps(written, indent=1) + "\n")
+
+
+@app.command()
+def simpletool(
+    model: Annotated[str, typer.Option(help="Catalogue name, folder, GGUF file or hub id")] = "smollm2-135m",
+    engine: Annotated[Literal["transformers", "vllm"], typer.Option(help="What decodes")] = "vllm",
+    calls: Annotated[str, typer.Option(help="How many calls, one row each, separated by commas")] = "1,2,4,8",
+    repeats: Annotated[int, typer.Option(min=1, help="Measured runs; medians are reported")] = 5,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file")] = None,
+) -> None:
+    """Compare with SimpleTool's layout (arXiv:2603.00030): the arguments of one call at once, call after call."""
+    report = measure_simpletool(
+        model, engine, [int(count) for count in calls.split(",")], repeats, Console(stderr=True)
+    )
+    show_simpletool(report, machine(), Console())
+    if json_file is not None:
+        json_file.write_text(json.dumps(asdict(report), indent=1) + "\n")
 
 
 @app.command()

@@ -92,12 +92,14 @@ class DecodeRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One decoded round."""
+    """One decoded round. `plan_s` is how long the plan was written, `branches_s` how long branches went on after it."""
 
     seconds: float
     steps: int
     plan_steps: int
     valid: bool
+    plan_s: float = 0.0
+    branches_s: float = 0.0
 
 
 WAYS = {
@@ -188,7 +190,16 @@ async def decode_once(decoder: Decoder, conversation: Conversation, request: Rou
     seconds = time.perf_counter() - start_s
     schema = read_schema(TOOL.parameters)
     valid = len(calls) == count and not any(schema.problems(call.arguments) for call in calls)
-    return Run(seconds=seconds, steps=figures.steps, plan_steps=figures.plan_steps, valid=valid)
+    begin_s = min(span.start_s for span in figures.spans)
+    plan_end_s = max((span.end_s for span in figures.spans if span.label == "plan"), default=begin_s)
+    return Run(
+        seconds=seconds,
+        steps=figures.steps,
+        plan_steps=figures.plan_steps,
+        valid=valid,
+        plan_s=plan_end_s - begin_s,
+        branches_s=max(span.end_s for span in figures.spans) - plan_end_s,
+    )
 
 
 async def peak_mib(decoder: Decoder, conversation: Conversation) -> float | None:

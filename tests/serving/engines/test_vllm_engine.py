@@ -17,6 +17,7 @@ import psutil
 import pytest
 import torch
 from safetensors.torch import save_file
+from stock_vllm import stock_vllm
 
 from grammars.branch import Branch
 from grammars.constraint import Constraint
@@ -31,7 +32,6 @@ from serving.engines.base import BranchEnded, Engine, Scope
 from serving.engines.chained import ChainedEngine
 from serving.engines.remote import RemoteOptions, load_remote
 from serving.engines.transformers.engine import TransformersEngine
-from tests.serving.engines.vllm_server import vllm_server
 
 pytest.importorskip("vllm", reason="vLLM is not installed; scripts/setup says where it can be")
 
@@ -113,7 +113,7 @@ def base_url(smollm2_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     os.environ["VLLM_CPU_KVCACHE_SPACE"] = "1"
     log = tmp_path_factory.mktemp("vllm") / "server.log"
     options = ["--dtype", "float32", "--max-model-len", "2048", "--enforce-eager", "--block-size", "32"]
-    with vllm_server(smollm2_folder, log, *options, "--structured-outputs-config.backend", "guidance") as url:
+    with stock_vllm(smollm2_folder, log, *options, "--structured-outputs-config.backend", "guidance") as url:
         yield url
 
 

@@ -1,4 +1,4 @@
-"""A stock vLLM server of completions, as `vllm serve` starts it, in a process of its own."""
+"""A stock vLLM server, as `vllm serve` starts it, in a process of its own: to measure against, and for tests."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
+import httpx2
 
 START_S = 240.0
 
 
 @contextmanager
-def vllm_server(folder: Path, log: Path, *options: str) -> Iterator[str]:
-    """The base URL of a server of this model folder, until the end of the block."""
+def stock_vllm(folder: Path, log: Path, *options: str) -> Iterator[str]:
+    """The base URL of a server of this model folder, which it calls `there`, until the end of the block."""
     port = free_port()
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)]
     command += ["--served-model-name", "there", "--host", "127.0.0.1", "--port", str(port), *options]
@@ -43,9 +43,9 @@ def wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> N
         if process.poll() is not None:
             raise AssertionError(f"vLLM ended before it served:\n{log.read_text()[-4000:]}")
         try:
-            if httpx.get(url, timeout=2).status_code == 200:
+            if httpx2.get(url, timeout=2).status_code == 200:
                 return
-        except httpx.TransportError:
+        except httpx2.TransportError:
             time.sleep(0.3)
     raise AssertionError(f"vLLM did not serve within {START_S:.0f} s:\n{log.read_text()[-4000:]}")
 

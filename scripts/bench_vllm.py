@@ -1,0 +1,342 @@
+"""polycall on vLLM against stock vLLM's own constrained tool calling: same weights, same machine, one run.
+
+Both sides have prefix caching, the same block size, the same grammar library, and write no optional whitespace. Stock
+vLLM runs as a server of its own and is asked over HTTP; polycall decodes in this process, on vLLM's `AsyncLLM`.
+
+Each N calls are asked of stock vLLM twice: through its tool calling (`tool_choice: required`, `--tool-strict-level
+parameter`), which writes as many calls as the model likes, and through `structured_outputs` with an array of exactly N.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+from bench_decode import CITIES, TOOL, Run, decode_once, weather_question
+from openai import AsyncOpenAI
+from rich.console import Console
+from rich.progress import Progress
+from stock_vllm import stock_vllm
+
+from grammars import array
+from grammars.conversation import Conversation, Message
+from grammars.dialects import dialect_of
+from grammars.prompt import render
+from grammars.schema import read_schema
+from serving.config import load_settings
+from serving.decode.round import Decoder, RoundRequest
+from serving.engines.base import Engine
+from serving.engines.build import build_engine
+from serving.models.catalogue import resolve_model
+
+BLOCK_SIZE = 32
+"""Tokens in a block of the prefix cache, on both sides."""
+
+ENGINE_ARGUMENTS: dict[str, Any] = {"max_model_len": 4096, "max_num_seqs": 256, "block_size": BLOCK_SIZE}
+
+SERVER_OPTIONS = (
+    *("--enable-prefix-caching", "--block-size", str(BLOCK_SIZE), "--max-model-len", "4096"),
+    *("--max-num-seqs", "256"),
+    *("--enable-auto-tool-choice", "--tool-call-parser", "hermes", "--tool-strict-level", "parameter"),
+    *("--structured-outputs-config.backend", "guidance"),
+    *("--structured-outputs-config.disable_any_whitespace", "true"),
+)
+
+CLIENTS = (1, 4, 16)
+
+REGIMES = ("cold", "warm", "identical")
+"""The prefix is new to the server; known but for the question; known whole."""
+
+QUESTION_NUMBERS = count()
+
+
+@dataclass(frozen=True, kw_only=True)
+class VllmRow:
+    """N calls of three arguments, one client, warm prefix: medians of seconds.
+
+    `parallel_s` has the plan in it: `plan_s` is how long that was written, `branches_s` how long the branches went on
+    after it. `vllm_s` is stock vLLM's array of N, `ratio_vllm` how many times longer that takes; `vllm_tools_s` is its
+    tool calling, which wrote `vllm_tool_calls` calls.
+    """
+
+    engine: str
+    model: str
+    calls: int
+    sequential_s: float
+    parallel_s: float
+    ratio: float
+    sequential_steps: int
+    parallel_steps: int
+    plan_steps: int
+    plan_s: float
+    branches_s: float
+    valid: bool
+    vllm_s: float
+    ratio_vllm: float
+    vllm_valid: bool
+    vllm_tools_s: float
+    vllm_tool_calls: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegimeRow:
+    """Eight calls, one client, by what the caches know: seconds at the 50th and 95th percentile."""
+
+    regime: str
+    parallel_p50_s: float
+    parallel_p95_s: float
+    vllm_p50_s: float
+    vllm_p95_s: float
+    ratio_p50: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadRow:
+    """Eight calls a request from so many clients at once, warm prefix: calls made in a second, all clients together."""
+
+    clients: int
+    parallel_calls_per_s: float
+    vllm_calls_per_s: float
+    ratio: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class VllmReport:
+    """All that one run measured. The JSON of `scripts/bench decode --engine vllm` has these three lists."""
+
+    rows: list[VllmRow]
+    regimes: list[RegimeRow]
+    load: list[LoadRow]
+
+
+def measure_vllm(
+    model: str, dtype: str, counts: Sequence[int], repeats: int, console: Console, *, regimes: bool
+) -> VllmReport:
+    """Both sides started, measured in turn, and stopped."""
+    folder = resolve_model(model)
+    type_name = "bfloat16" if dtype == "auto" else dtype
+    settings = {"model": model, "engine": "vllm", "dtype": type_name, "engine_args": ENGINE_ARGUMENTS}
+    engine = build_engine(load_settings(settings))
+    log = Path(tempfile.mkdtemp(prefix="polycall-bench-")) / "stock-vllm.log"
+    with stock_vllm(folder, log, "--dtype", type_name, *SERVER_OPTIONS) as base_url:
+        return asyncio.run(_measure(engine, base_url, model, counts, repeats, console, regimes=regimes))
+
+
+async def _measure(
+    engine: Engine,
+    base_url: str,
+    model: str,
+    counts: Sequence[int],
+    repeats: int,
+    console: Console,
+    *,
+    regimes: bool,
+) -> VllmReport:
+    stock = StockVllm(base_url, engine)
+    measuring = Measuring(engine, stock, console, repeats)
+    try:
+        return VllmReport(
+            rows=await measuring.rows(counts, model),
+            regimes=await measuring.regimes(8) if regimes else [],
+            load=await measuring.load(8) if regimes else [],
+        )
+    finally:
+        await stock.close()
+        await engine.close()
+
+
+class StockVllm:
+    """Stock vLLM, asked as its users ask it."""
+
+    def __init__(self, base_url: str, engine: Engine) -> None:
+        self._client = AsyncOpenAI(base_url=base_url, api_key="none", timeout=300, max_retries=0)
+        self._tokenizer = engine.tokenizer
+        self._dialect = dialect_of(engine.tokenizer)
+
+    async def array(self, conversation: Conversation) -> Run:
+        """The array of exactly N calls, over the prompt that polycall's own sequential decoding has."""
+        calls = conversation.choice.least
+        asked = array.instructions(self._dialect)
+        prompt = render(conversation, self._dialect, self._tokenizer, instructions=asked)
+        start_s = time.perf_counter()
+        answer = await self._client.completions.create(
+            model="there",
+            prompt=list(prompt),
+            max_tokens=2048,
+            temperature=0,
+            extra_body={"structured_outputs": {"json": array_schema(calls)}, "add_special_tokens": False},
+        )
+        seconds = time.perf_counter() - start_s
+        usage = answer.usage
+        written = json.loads(answer.choices[0].text)
+        schema = read_schema(TOOL.parameters)
+        valid = len(written) == calls and not any(schema.problems(call["arguments"]) for call in written)
+        return Run(seconds=seconds, steps=usage.completion_tokens if usage else 0, plan_steps=0, valid=valid)
+
+    async def tools(self, conversation: Conversation) -> tuple[float, int]:
+        """Its own tool calling: seconds, and how many calls the model makes of its own accord."""
+        messages: Any = [{"role": message.role, "content": message.text} for message in conversation.messages]
+        tool: Any = {"type": "function", "function": {"name": TOOL.name, "parameters": dict(TOOL.parameters)}}
+        start_s = time.perf_counter()
+        answer = await self._client.chat.completions.create(
+            model="there",
+            messages=messages,
+            tools=[tool],
+            tool_choice="required",
+            temperature=0,
+            max_tokens=2048,
+        )
+        return time.perf_counter() - start_s, len(answer.choices[0].message.tool_calls or [])
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+def array_schema(calls: int) -> Mapping[str, Any]:
+    """A JSON array of exactly so many calls."""
+    call = {
+        "type": "object",
+        "properties": {"name": {"const": TOOL.name}, "arguments": dict(TOOL.parameters)},
+        "required": ["name", "arguments"],
+        "additionalProperties": False,
+    }
+    return {"type": "array", "items": call, "minItems": calls, "maxItems": calls}
+
+
+def question(engine: Engine, calls: int, regime: str) -> Conversation:
+    """The weather question for so many cities: the same one, one with a new beginning, or one with a new end."""
+    known = weather_question(engine, calls)
+    number = next(QUESTION_NUMBERS)
+    system, user = known.messages
+    if regime == "cold":
+        system = replace(system, text=f"Conversation {number}. {system.text}")
+    if regime == "warm":
+        cities = [CITIES[(number + index) % len(CITIES)] for index in range(calls)]
+        text = f"What is the weather in {', '.join(cities)}? In celsius, for the next {2 + number % 7} days."
+        user = Message(role="user", text=text)
+    return Conversation.read([system, user], known.tools, known.choice)
+
+
+class Measuring:
+    """Both sides, in turn, on the same questions."""
+
+    def __init__(self, engine: Engine, stock: StockVllm, console: Console, repeats: int) -> None:
+        self.engine = engine
+        self.stock = stock
+        self._console = console
+        self._repeats = repeats
+        self._decoder = Decoder(engine, dialect_of(engine.tokenizer))
+
+    async def rows(self, counts: Sequence[int], model: str) -> list[VllmRow]:
+        """One row for each number of calls."""
+        rows = []
+        with Progress(console=self._console) as progress:
+            task = progress.add_task("warm prefix", total=len(counts) * (self._repeats + 1))
+            for calls in counts:
+                runs: dict[str, list[Run]] = {"sequential": [], "parallel": [], "vllm": []}
+                tools: list[tuple[float, int]] = []
+                for repeat in range(self._repeats + 1):
+                    asked = question(self.engine, calls, "warm")
+                    done = {
+                        "sequential": await self.decode(asked, RoundRequest(decoding="sequential")),
+                        "parallel": await self.decode(asked, RoundRequest()),
+                        "vllm": await self.stock.array(asked),
+                    }
+                    called = await self.stock.tools(asked)
+                    progress.advance(task)
+                    if repeat:  # the first is the warm-up
+                        tools.append(called)
+                        for way, run in done.items():
+                            runs[way].append(run)
+                rows.append(row_of(model, calls, runs, tools))
+        return rows
+
+    async def regimes(self, calls: int) -> list[RegimeRow]:
+        """Eight calls in each regime."""
+        rows = []
+        with Progress(console=self._console) as progress:
+            task = progress.add_task("cache regimes", total=len(REGIMES) * 2 * self._repeats)
+            for regime in REGIMES:
+                ours, theirs = [], []
+                for _ in range(2 * self._repeats):
+                    asked = question(self.engine, calls, regime)
+                    ours.append((await self.decode(asked, RoundRequest())).seconds)
+                    theirs.append((await self.stock.array(asked)).seconds)
+                    progress.advance(task)
+                rows.append(
+                    RegimeRow(
+                        regime=regime,
+                        parallel_p50_s=round(median(ours), 3),
+                        parallel_p95_s=round(quantiles(ours, n=20)[-1], 3),
+                        vllm_p50_s=round(median(theirs), 3),
+                        vllm_p95_s=round(quantiles(theirs, n=20)[-1], 3),
+                        ratio_p50=round(median(theirs) / median(ours), 2),
+                    )
+                )
+        return rows
+
+    async def load(self, calls: int) -> list[LoadRow]:
+        """So many clients at once, each asking for eight calls."""
+        rows = []
+        with Progress(console=self._console) as progress:
+            task = progress.add_task("clients at once", total=2 * len(CLIENTS))
+            for clients in CLIENTS:
+                asked = [question(self.engine, calls, "warm") for _ in range(clients)]
+                ours = await calls_per_s(lambda one: self.decode(one, RoundRequest()), asked, calls)
+                progress.advance(task)
+                theirs = await calls_per_s(self.stock.array, asked, calls)
+                progress.advance(task)
+                rows.append(
+                    LoadRow(
+                        clients=clients,
+                        parallel_calls_per_s=round(ours, 2),
+                        vllm_calls_per_s=round(theirs, 2),
+                        ratio=round(ours / theirs, 2),
+                    )
+                )
+        return rows
+
+    async def decode(self, conversation: Conversation, request: RoundRequest) -> Run:
+        return await decode_once(self._decoder, conversation, request, conversation.choice.least)
+
+
+async def calls_per_s(
+    ask: Callable[[Conversation], Awaitable[Run]], asked: Sequence[Conversation], calls: int
+) -> float:
+    """The clients' calls a second, from the first request to the last answer."""
+    start_s = time.perf_counter()
+    runs = await asyncio.gather(*map(ask, asked))
+    assert all(run.valid for run in runs)
+    return len(asked) * calls / (time.perf_counter() - start_s)
+
+
+def row_of(model: str, calls: int, runs: Mapping[str, Sequence[Run]], tools: Sequence[tuple[float, int]]) -> VllmRow:
+    seconds = {way: median(run.seconds for run in done) for way, done in runs.items()}
+    ours = runs["parallel"]
+    return VllmRow(
+        engine="vllm",
+        model=model,
+        calls=calls,
+        sequential_s=round(seconds["sequential"], 4),
+        parallel_s=round(seconds["parallel"], 4),
+        ratio=round(seconds["sequential"] / seconds["parallel"], 2),
+        sequential_steps=max(run.steps for run in runs["sequential"]),
+        parallel_steps=max(run.steps for run in ours),
+        plan_steps=max(run.plan_steps for run in ours),
+        plan_s=round(median(run.plan_s for run in ours), 4),
+        branches_s=round(median(run.branches_s for run in ours), 4),
+        valid=all(run.valid for run in (*runs["sequential"], *ours)),
+        vllm_s=round(seconds["vllm"], 4),
+        ratio_vllm=round(seconds["vllm"] / seconds["parallel"], 2),
+        vllm_valid=all(run.valid for run in runs["vllm"]),
+        vllm_tools_s=round(median(time_s for time_s, _ in tools), 4),
+        vllm_tool_calls=round(median(made for _, made in tools)),
+    )
