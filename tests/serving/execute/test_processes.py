@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -107,8 +108,9 @@ def children() -> list[str]:
     """The command lines of processes that this one has started."""
     found = []
     for task in Path(f"/proc/{os.getpid()}/task").iterdir():
-        for number in (task / "children").read_text().split():
-            found.append(Path(f"/proc/{number}/cmdline").read_text())
+        with suppress(FileNotFoundError, ProcessLookupError):  # threads and processes end while they are looked at
+            for number in (task / "children").read_text().split():
+                found.append(Path(f"/proc/{number}/cmdline").read_text())
     return [line for line in found if "serving.execute.worker" in line]
 
 
