@@ -50,7 +50,9 @@ def decode(
     repeats: Annotated[int, typer.Option(min=5, help="Measured runs of each way; medians are reported")] = 5,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto")] = "auto",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16, or auto for the stored type")] = "auto",
-    regimes: Annotated[bool, typer.Option(help="For vllm: cache regimes and many clients, too")] = True,
+    regimes: Annotated[
+        bool, typer.Option(help="For vllm: cache regimes and many clients, too; FILE-regimes.json")
+    ] = True,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file")] = None,
     plot_file: Annotated[Path, typer.Option("--plot", help="Draw the plot to this file")] = Path("bench-decode.png"),
 ) -> None:
@@ -61,7 +63,10 @@ def decode(
         report = measure_vllm(model, dtype, counts, repeats, console, regimes=regimes)
         show_vllm(report, machine(), Console())
         draw_vllm(report, machine(), plot_file)
-        written: object = asdict(report) if regimes else [asdict(row) for row in report.rows]
+        written = [asdict(row) for row in report.rows]
+        if json_file is not None and regimes:
+            beside = {"regimes": list(map(asdict, report.regimes)), "load": list(map(asdict, report.load))}
+            json_file.with_stem(f"{json_file.stem}-regimes").write_text(json.dumps(beside, indent=1) + "\n")
     else:
         settings = load_settings({"model": model, "engine": engine, "device": device, "dtype": dtype})
         rows: list[DecodeRow] = measure_decode(build_engine(settings), engine, counts, repeats, console)

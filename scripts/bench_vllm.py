@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from bench_decode import CITIES, TOOL, Run, decode_once, weather_question
+from bench_decode import CITIES, TOOL, WAYS, Run, decode_once, weather_question
 from openai import AsyncOpenAI
 from rich.console import Console
 from rich.progress import Progress
@@ -71,9 +71,11 @@ class VllmRow:
     model: str
     calls: int
     sequential_s: float
+    sequential_skipping_s: float
     parallel_s: float
     ratio: float
     sequential_steps: int
+    sequential_skipping_steps: int
     parallel_steps: int
     plan_steps: int
     plan_s: float
@@ -110,7 +112,7 @@ class LoadRow:
 
 @dataclass(frozen=True, kw_only=True)
 class VllmReport:
-    """All that one run measured. The JSON of `scripts/bench decode --engine vllm` has these three lists."""
+    """All that one run measured."""
 
     rows: list[VllmRow]
     regimes: list[RegimeRow]
@@ -241,15 +243,12 @@ class Measuring:
         with Progress(console=self._console) as progress:
             task = progress.add_task("warm prefix", total=len(counts) * (self._repeats + 1))
             for calls in counts:
-                runs: dict[str, list[Run]] = {"sequential": [], "parallel": [], "vllm": []}
+                runs: dict[str, list[Run]] = {way: [] for way in (*WAYS, "vllm")}
                 tools: list[tuple[float, int]] = []
                 for repeat in range(self._repeats + 1):
                     asked = question(self.engine, calls, "warm")
-                    done = {
-                        "sequential": await self.decode(asked, RoundRequest(decoding="sequential")),
-                        "parallel": await self.decode(asked, RoundRequest()),
-                        "vllm": await self.stock.array(asked),
-                    }
+                    done = {way: await self.decode(asked, request) for way, request in WAYS.items()}
+                    done["vllm"] = await self.stock.array(asked)
                     called = await self.stock.tools(asked)
                     progress.advance(task)
                     if repeat:  # the first is the warm-up
@@ -326,14 +325,16 @@ def row_of(model: str, calls: int, runs: Mapping[str, Sequence[Run]], tools: Seq
         model=model,
         calls=calls,
         sequential_s=round(seconds["sequential"], 4),
+        sequential_skipping_s=round(seconds["sequential_skipping"], 4),
         parallel_s=round(seconds["parallel"], 4),
         ratio=round(seconds["sequential"] / seconds["parallel"], 2),
         sequential_steps=max(run.steps for run in runs["sequential"]),
+        sequential_skipping_steps=max(run.steps for run in runs["sequential_skipping"]),
         parallel_steps=max(run.steps for run in ours),
         plan_steps=max(run.plan_steps for run in ours),
         plan_s=round(median(run.plan_s for run in ours), 4),
         branches_s=round(median(run.branches_s for run in ours), 4),
-        valid=all(run.valid for run in (*runs["sequential"], *ours)),
+        valid=all(run.valid for way in WAYS for run in runs[way]),
         vllm_s=round(seconds["vllm"], 4),
         ratio_vllm=round(seconds["vllm"] / seconds["parallel"], 2),
         vllm_valid=all(run.valid for run in runs["vllm"]),
