@@ -77,19 +77,20 @@ class MemoryJournal:
         self._held(hold).calls[call.id] = call
 
     def intent_later(self, hold: Hold, call: JournaledCall) -> None:
-        self._held(hold).calls[call.id] = call
+        if (page := self._page(hold)) is not None:
+            page.calls[call.id] = call
 
     def rename(self, hold: Hold, old_id: str, new_id: str) -> None:
-        calls = self._held(hold).calls
-        calls[new_id] = replace(calls.pop(old_id), id=new_id)
+        if (page := self._page(hold)) is not None and old_id in page.calls:
+            page.calls[new_id] = replace(page.calls.pop(old_id), id=new_id)
 
     def outcome(self, hold: Hold, result: ToolResult, ended_s: float) -> None:
-        page = self._pages.get(hold.turn_id)
-        if page is not None and page.token == hold.token:
+        if (page := self._page(hold)) is not None and result.call_id in page.calls:
             page.calls[result.call_id] = replace(page.calls[result.call_id], result=result, ended_s=ended_s)
 
     def round_over(self, hold: Hold, number: int, record: str) -> None:
-        self._held(hold).rounds[number] = record
+        if (page := self._page(hold)) is not None:
+            page.rounds.setdefault(number, record)
 
     async def finish(self, hold: Hold, answer: str, kept: Sequence[Kept] = ()) -> None:
         page = self._held(hold)
@@ -99,8 +100,7 @@ class MemoryJournal:
         self._forget()
 
     def release(self, hold: Hold) -> None:
-        page = self._pages.get(hold.turn_id)
-        if page is not None and page.token == hold.token:
+        if (page := self._page(hold)) is not None:
             page.turn, page.token = replace(page.turn, state="interrupted"), None
 
     async def turn(self, turn_id: str, caller: str) -> JournaledTurn | None:
@@ -123,9 +123,14 @@ class MemoryJournal:
         calls = () if before is None else tuple(call for call in before.read().calls if call.round == 0)
         return Taken(text=slip.text, calls=calls)
 
-    def _held(self, hold: Hold) -> Page:
+    def _page(self, hold: Hold) -> Page | None:
+        """The page of the turn, if the hold may write to it."""
         page = self._pages.get(hold.turn_id)
-        if page is None or page.token != hold.token:
+        return page if page is not None and page.token == hold.token else None
+
+    def _held(self, hold: Hold) -> Page:
+        page = self._page(hold)
+        if page is None:
             raise TurnLost("another request has taken this turn over")
         return page
 

@@ -119,10 +119,10 @@ class DatabaseJournal:
             fresh = self._insert(tables.kept).values(row)
             again = {"record": item.text, "taken_by": None, "created_s": row["created_s"]}
             statements.append(fresh.on_conflict_do_update(index_elements=["caller", "name"], set_=again))
-        ended = {"state": "finished", "answer": answer}
+        ended = {"state": "finished", "answer": answer, "token": None}
         statements.append(update(tables.turns).where(turns.id == hold.turn_id).values(ended))
         self._check(hold)
-        await self._do(self._fenced(hold, *statements))
+        await self._do(self._fenced(hold, *statements, ends=True))
         self._held.pop(hold.token, None)
 
     def release(self, hold: Hold) -> None:
@@ -202,7 +202,7 @@ class DatabaseJournal:
         if hold.token in self._failed:
             raise JournalUnavailable("what the turn did before could not be written down")
 
-    def _fenced(self, hold: Hold, *statements: Any) -> Operation[None]:
+    def _fenced(self, hold: Hold, *statements: Any, ends: bool = False) -> Operation[None]:
         """The statements, if the turn is still held; they renew its lease."""
 
         async def operation(connection: AsyncConnection) -> None:
@@ -218,6 +218,8 @@ class DatabaseJournal:
                 self._renewed.add(hold.token)
             for statement in statements:
                 await connection.execute(statement)
+            if ends:
+                self._renewed.discard(hold.token)
 
         return operation
 
