@@ -22,9 +22,12 @@ from serving.models.catalogue import read_catalogue
 ROOT = Path(__file__).parents[1]
 VERBS = ("setup", "serve", "demo", "test", "check", "bench", "eval")
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
+SETUP = ("setup", "install_vllm_cpu", "vllm_requirements.py")
 PACKAGES = ("grammars", "serving", "finetune")
 COMES_WITH = {"pydantic-core": "pydantic", "starlette": "fastapi"}
 """Libraries that are part of another, which alone is declared."""
+APART = {"bfcl-eval", "vllm", "vllm-cpu"}
+"""What only those need who ask for it: an extra, and a scorer that scripts/eval installs."""
 BEHIND_TRANSFORMERS = {"accelerate", "gguf"}
 """What transformers imports, and only for GGUF files."""
 BEHIND_SQLALCHEMY = {"aiosqlite", "asyncpg"}
@@ -52,7 +55,7 @@ def help_text(program: str, subcommand: str | None) -> str:
     return subprocess.run(command, env=wide, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.parametrize("path", [*(f"scripts/{verb}" for verb in VERBS), ".ci/run"])
+@pytest.mark.parametrize("path", [*(f"scripts/{verb}" for verb in VERBS), "scripts/install_vllm_cpu", ".ci/run"])
 def test_verb_is_an_executable_bash_script_without_syntax_errors(path: str) -> None:
     assert stat.S_IMODE((ROOT / path).stat().st_mode) & 0o111 == 0o111
     assert (ROOT / path).read_text(encoding="utf-8").startswith("#!/usr/bin/env bash\n")
@@ -100,7 +103,8 @@ def test_declared_dependencies_are_just_the_imported_libraries() -> None:
         for path in (ROOT / package).rglob("*.py")
         for library in imported_libraries(path)
     }
-    assert {COMES_WITH.get(name, name) for name in imported} - {"bfcl-eval"} == declared - BEHIND_TRANSFORMERS - BEHIND_SQLALCHEMY
+    needed = {COMES_WITH.get(name, name) for name in imported} - APART
+    assert needed == declared - BEHIND_TRANSFORMERS - BEHIND_SQLALCHEMY
 
 
 def imported_libraries(path: Path) -> set[str]:
@@ -121,7 +125,8 @@ def normal(name: str) -> str:
 def clone(tmp_path: Path) -> Path:
     """What `scripts/setup` reads, in a folder without an environment."""
     (tmp_path / "scripts").mkdir()
-    shutil.copy(ROOT / "scripts" / "setup", tmp_path / "scripts")
+    for name in SETUP:
+        shutil.copy(ROOT / "scripts" / name, tmp_path / "scripts")
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     return tmp_path
 
@@ -166,7 +171,7 @@ def test_setup_that_is_up_to_date_does_nothing(clone: Path) -> None:
     first = run_setup(clone, PYTHON=sys.executable)
     assert (first.returncode, "called" in first.stderr) == (1, True)
     stamp = subprocess.run(
-        f"cat pyproject.toml scripts/setup | {sys.executable} -c "
+        f"cat pyproject.toml {' '.join(f'scripts/{name}' for name in SETUP)} | {sys.executable} -c "
         "'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())'",
         shell=True,
         cwd=clone,
