@@ -61,8 +61,9 @@ def call_branch(
     stock model that sees the whole request writes the first call again and again (see `docs/decoding.md`).
     """
     guard = TextGuard(tokenizer, call.subject)
+    opening = dialect.branch_open + call_opening(call.tool, dialect, request=guard.text(call.subject))
     return Branch(
-        suffix=guard.encode(call_opening(call.tool, dialect, request=guard.text(call.subject))),
+        suffix=guard.encode(opening),
         constraint=arguments_constraint(tool, dialect, tokenizer),
         max_new_tokens=max_new_tokens,
         sampling=sampling,

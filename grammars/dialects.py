@@ -19,7 +19,9 @@ class Dialect:
     `{text}`, or `{json}` where the result stands inside JSON.
 
     `marker` is what no answer in text may contain, because a call begins with it. `call_id_length` is set where the
-    model's template insists on short alphanumeric ids.
+    model's template insists on short alphanumeric ids. `branch_open` stands before a call that is written alone, in a
+    branch; `calls_open` before all calls of an answer. `pasted_after` is set where templates of the family paste
+    results into JSON without looking: such a result is made JSON before.
     """
 
     name: str
@@ -32,6 +34,8 @@ class Dialect:
     instructions: str
     result: str
     call_id_length: int | None = None
+    branch_open: str = ""
+    pasted_after: str | None = None
 
 
 JSON = Dialect(
@@ -77,6 +81,8 @@ MISTRAL = Dialect(
     instructions="[AVAILABLE_TOOLS] [{tools}][/AVAILABLE_TOOLS]",
     result='[TOOL_RESULTS] {{"content": {json}}}[/TOOL_RESULTS]',
     call_id_length=9,
+    branch_open="[TOOL_CALLS] [",
+    pasted_after='"content": ',
 )
 
 DIALECTS = {dialect.name: dialect for dialect in (JSON, HERMES, MISTRAL)}

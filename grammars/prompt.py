@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -66,13 +67,59 @@ def render_text(conversation: Conversation, dialect: Dialect, tokenizer: Tokeniz
     tools = conversation.callable_tools
     if tokenizer.renders_tools:
         messages = [native_message(message, dialect) for message in conversation.messages]
-        messages = with_system_text(messages, instructions)
-        return tokenizer.render_chat(messages, [native_tool(tool) for tool in tools])
+        return native_text(with_system_text(messages, instructions), tools, dialect, tokenizer)
     written = "\n".join(json_text(native_tool(tool)["function"]) for tool in tools)
     offered = dialect.instructions.format(tools=written) if tools else ""
     messages = folded_messages(conversation.messages, dialect)
     system = "\n\n".join(text for text in (offered, instructions) if text)
     return tokenizer.render_chat(with_system_text(messages, system), None)
+
+
+def native_text(messages: list[dict[str, Any]], tools: Sequence[Tool], dialect: Dialect, tokenizer: Tokenizer) -> str:
+    """The messages through a template that knows tools, which is made up for where it loses or breaks something.
+
+    Some templates paste results into JSON; then results that are none become JSON strings. Some drop the system message
+    once results stand at the end; then it joins the last user message, which is where they put it otherwise.
+    """
+    offered = [native_tool(tool) for tool in tools]
+    if pastes_results(messages, offered, dialect, tokenizer):
+        messages = [with_result(message, result_json(str(message["content"]))) for message in messages]
+    text = tokenizer.render_chat(messages, offered)
+    if messages[0]["role"] == "system" and len(messages) > 1:
+        with suppress(RequestError):  # a template that insists on a system message does not drop it
+            if tokenizer.render_chat(messages[1:], offered) == text:
+                return tokenizer.render_chat(with_system_text_in_question(messages), offered)
+    return text
+
+
+PROBE = 'no "JSON"'
+"""A result that looks different when it is made JSON."""
+
+
+def pastes_results(
+    messages: Sequence[dict[str, Any]], offered: list[dict[str, Any]], dialect: Dialect, tokenizer: Tokenizer
+) -> bool:
+    """Whether the template writes results into JSON as they are. Tried out only where it matters."""
+    results = [str(message["content"]) for message in messages if message["role"] == "tool"]
+    if dialect.pasted_after is None or all(result_json(result) == result for result in results):
+        return False
+    probed = tokenizer.render_chat([with_result(message, PROBE) for message in messages], offered)
+    return dialect.pasted_after + PROBE in probed
+
+
+def with_result(message: dict[str, Any], text: str) -> dict[str, Any]:
+    """The message, with this text if it is a tool's result."""
+    return {**message, "content": text} if message["role"] == "tool" else message
+
+
+def with_system_text_in_question(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The messages with the system message at the beginning of the last one of the user."""
+    asked = [index for index, message in enumerate(messages) if message["role"] == "user"]
+    if not asked:
+        return messages
+    question = messages[asked[-1]]
+    joined = {**question, "content": f"{messages[0]['content']}\n\n{question['content']}"}
+    return [*messages[1 : asked[-1]], joined, *messages[asked[-1] + 1 :]]
 
 
 def native_tool(tool: Tool) -> dict[str, Any]:

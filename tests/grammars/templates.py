@@ -60,6 +60,31 @@ BRACKETED = """\
 """
 """Writes calls as one array with ids, and insists on short ones."""
 
+MISTRAL_V3 = """\
+{{- bos_token -}}
+{%- set asked = messages | selectattr("role", "equalto", "user") | list -%}
+{%- for message in messages -%}
+{%- if message.role == "user" -%}
+{%- if tools and message == asked[-1] %}[AVAILABLE_TOOLS] {{ tools | tojson }}[/AVAILABLE_TOOLS]{% endif -%}
+[INST] {% if loop.last and messages[0].role == "system" %}{{ messages[0].content + "\\n\\n" }}{% endif -%}
+{{- message.content }}[/INST]
+{%- elif message.tool_calls -%}
+[TOOL_CALLS] [
+{%- for call in message.tool_calls -%}
+{%- if call.id | length != 9 %}{{ raise_exception("an id has nine characters") }}{% endif -%}
+{{ (call.function | tojson)[:-1] }}, "id": "{{ call.id }}"}
+{%- if not loop.last %}, {% endif -%}
+{%- endfor -%}
+]{{ eos_token }}
+{%- elif message.role == "tool" -%}
+[TOOL_RESULTS] {"content": {{ message.content }}, "call_id": "{{ message.tool_call_id }}"}[/TOOL_RESULTS]
+{%- elif message.role == "assistant" %} {{ message.content }}{{ eos_token }}
+{%- endif -%}
+{%- endfor -%}
+"""
+"""Writes what Mistral 7B Instruct v0.3 reads, with the weaknesses of its own template: it drops the system message once
+results stand at the end, and pastes results into JSON as they are."""
+
 
 class TemplateTokenizer(ByteTokenizer):
     """One token a byte, and any chat template."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import jinja2
 from llguidance import LLTokenizer
+from tokenizers import Tokenizer as Backend
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedTokenizerFast
 
 from grammars.errors import ConfigurationError, RequestError
@@ -26,9 +27,11 @@ class HuggingFaceTokenizer:
     @classmethod
     def load(cls, folder: Path, *, vocabulary_size: int) -> HuggingFaceTokenizer:
         """The tokenizer of a model folder. `vocabulary_size` is the width of the model's logits, padding included."""
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        # Mistral's own format knows no templates and no grammars; its models have the common one beside it.
+        tokenizer = AutoTokenizer.from_pretrained(folder, mistral_format=False)
         if not isinstance(tokenizer, PreTrainedTokenizerFast):
             raise ConfigurationError(f"{folder} has no fast tokenizer (tokenizer.json), which the grammars need")
+        add_no_spaces(tokenizer.backend_tokenizer)
         return cls(tokenizer, end_ids_of(folder, tokenizer), vocabulary_size)
 
     @property
@@ -78,6 +81,31 @@ class HuggingFaceTokenizer:
             )
         assert isinstance(text, str)  # tokenize=False
         return text
+
+
+def add_no_spaces(tokenizer: Backend) -> None:
+    """Make a tokenizer that puts a space before every text encode texts as they are.
+
+    Texts are encoded in pieces here, and templates write the spaces that a model expects.
+    """
+    described = json.loads(tokenizer.to_str())
+    spaceless = {**described, "normalizer": spaceless_part(described["normalizer"])}
+    spaceless["pre_tokenizer"] = spaceless_part(described["pre_tokenizer"])
+    if spaceless == described:
+        return
+    made = Backend.from_str(json.dumps(spaceless))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = made.normalizer, made.pre_tokenizer
+
+
+def spaceless_part(part: Any) -> Any:
+    """A normalizer or pre-tokenizer, as `tokenizers` describes it, without what puts a space before the text."""
+    if part is None or part["type"] == "Prepend":
+        return None
+    if part["type"] == "Metaspace":
+        return {**part, "prepend_scheme": "never"}
+    for members in {"normalizers", "pretokenizers"} & part.keys():
+        part = {**part, members: [kept for member in part[members] if (kept := spaceless_part(member)) is not None]}
+    return part
 
 
 def load_tokenizer(folder: Path) -> tuple[HuggingFaceTokenizer, int]:
