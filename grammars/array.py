@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from grammars import worked_example
 from grammars.constraint import STRING_END, Constraint, quoted, text_rule
 from grammars.conversation import Choice, Conversation
 from grammars.dialects import Dialect
@@ -21,17 +22,19 @@ When the request needs tools, write all the calls that it needs at once, in the 
 thing that is asked. A tool that is needed for several things gets a call for each of them. Leave out tools that the \
 request does not need.
 
-For example, with the tools add and greet, the calls for "What is 3 plus 4 and 5 plus 6? Then say hello to Ana" are:
-{example}"""
+For example, with the tools {tools}, the calls for "{request}" are:
+{calls}"""
 """How a model is asked for calls in one stream: with the same worked example as for an outline."""
-
-EXAMPLE = (("add", {"a": 3, "b": 4}), ("add", {"a": 5, "b": 6}), ("greet", {"name": "Ana"}))
 
 
 def instructions(dialect: Dialect) -> str:
     """What the system message says about calling, for decoding in one stream."""
-    calls = dialect.separator.join(call_text(name, arguments, dialect) for name, arguments in EXAMPLE)
-    return INSTRUCTIONS.format(example=dialect.calls_open + calls + dialect.calls_close)
+    calls = dialect.separator.join(call_text(call.name, call.arguments, dialect) for call in worked_example.CALLS)
+    return INSTRUCTIONS.format(
+        tools=worked_example.TOOLS,
+        request=worked_example.REQUEST,
+        calls=dialect.calls_open + calls + dialect.calls_close,
+    )
 
 
 def turn_constraint(conversation: Conversation, dialect: Dialect, tokenizer: Tokenizer) -> Constraint:

@@ -20,26 +20,29 @@ from dataclasses import dataclass, field
 from outlines.types import Regex, either
 from outlines.types.dsl import QuantifyBetween, Sequence, Term, to_regex
 
+from grammars import worked_example
 from grammars.constraint import Constraint
 from grammars.conversation import Conversation
 
 END = "end"
 """The last line of an outline; all of it where no tool is needed."""
 
-SUBJECT_CHARACTERS = 64
-"""The longest subject: a few words. What tells siblings apart is short; the call itself has the details."""
+SUBJECT_CHARACTERS = 40
+"""The longest subject: a few words. What tells siblings apart is short; the request itself has the details."""
 
-INSTRUCTIONS = """\
+RULES = """\
 When the request needs tools, begin with an outline: one line for each call, in the order of the request, with the \
 tool's name, a colon, and the few words of the request that tell this call from the others; then a last line "end". \
 A tool that is needed for several things gets a line for each of them. Leave out tools that the request does not need; \
-where it needs none, write only "end". After the outline write the calls.
+where it needs none, write only "end". After the outline write the calls."""
 
-For example, with the tools add and greet, the outline for "What is 3 plus 4 and 5 plus 6? Then say hello to Ana" is:
-add: 3 and 4
-add: 5 and 6
-greet: Ana
-end"""
+OUTLINE = "".join(f"{call.name}: {call.subject}\n" for call in worked_example.CALLS) + END
+
+INSTRUCTIONS = f"""\
+{RULES}
+
+For example, with the tools {worked_example.TOOLS}, the outline for "{worked_example.REQUEST}" is:
+{OUTLINE}"""
 """How a model is asked for an outline: with one worked example."""
 
 

@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from grammars import worked_example
 from grammars.constraint import Constraint
 from grammars.conversation import Conversation
 from grammars.errors import ConfigurationError
 from grammars.plan import (
     INSTRUCTIONS,
+    RULES,
     SUBJECT_CHARACTERS,
     Plan,
     PlannedCall,
@@ -24,16 +26,23 @@ from grammars.plan import (
     read_outline,
     without_repeats,
 )
-from grammars.tools import Tool
+from grammars.tools import Tool, json_text
 
-ARRAY_INSTRUCTIONS = """\
+ARRAY_INSTRUCTIONS = (
+    """\
 When the request needs tools, begin with an outline: a list of the calls that it needs, in the order of the request, \
 each with the tool's name and the few words of the request that tell this call from the others. A tool that is needed \
 for several things gets a call for each of them. Leave out tools that the request does not need; where it needs none, \
 write only []. After the outline write the calls.
 
-For example, with the tools add and greet, the outline for "What is 3 plus 4 and 5 plus 6? Then say hello to Ana" is:
-[{"name": "add", "request": "3 and 4"}, {"name": "add", "request": "5 and 6"}, {"name": "greet", "request": "Ana"}]"""
+For example, with the tools {tools}, the outline for "{request}" is:
+[{calls}]""".replace("{tools}", worked_example.TOOLS)
+    .replace("{request}", worked_example.REQUEST)
+    .replace(
+        "{calls}",
+        ", ".join(json_text({"name": call.name, "request": call.subject}) for call in worked_example.CALLS),
+    )
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +101,9 @@ class Aliases:
     def instructions(self, conversation: Conversation) -> str:
         listed = "\n".join(f"{alias} = {tool.name}" for alias, tool in lettered(conversation))
         asked = INSTRUCTIONS.replace("the tool's name", "the tool's letter")
-        asked = asked.replace("the tools add and greet", "the tools a = add and b = greet")
-        return f"{asked.replace('add: ', 'a: ').replace('greet: ', 'b: ')}\n\nThe letters of your tools:\n{listed}"
+        asked = asked.replace("the tools weather and greet", "the tools a = weather and b = greet")
+        asked = asked.replace("\nweather: ", "\na: ").replace("\ngreet: ", "\nb: ")
+        return f"{asked}\n\nThe letters of your tools:\n{listed}"
 
     def streams(self, conversation: Conversation) -> list[PlanStream]:
         letters = {tool.name: alias for alias, tool in lettered(conversation)}
@@ -156,8 +166,8 @@ class Lists:
     def instructions(self, conversation: Conversation) -> str:
         return (
             "Before you call a tool, list what the request needs it for: a few words of the request for each call, "
-            'separated by "; ", or "none". For example, for "What is 3 plus 4 and 5 plus 6? Then say hello to Ana" '
-            "the list of the tool add is: 3 and 4; 5 and 6"
+            f'separated by "; ", or "none". For example, for "{worked_example.REQUEST}" '
+            "the list of the tool weather is: Rome; Oslo; Bern"
         )
 
     def streams(self, conversation: Conversation) -> list[PlanStream]:
@@ -191,7 +201,7 @@ class Tally:
     def instructions(self, conversation: Conversation) -> str:
         return (
             "Before you call tools, count for each tool how many calls of it the request needs, 0 to 9. For example, "
-            'for "What is 3 plus 4 and 5 plus 6? Then say hello to Ana" the tool add is needed 2 times.'
+            f'for "{worked_example.REQUEST}" the tool weather is needed 3 times.'
         )
 
     def streams(self, conversation: Conversation) -> list[PlanStream]:
@@ -233,14 +243,12 @@ def named(plan: Plan, conversation: Conversation) -> Plan:
 
 
 JOINT = Joint(name="joint", asked=INSTRUCTIONS)
-WITHOUT_EXAMPLE = Joint(name="without-example", asked=INSTRUCTIONS.partition("\n\nFor example")[0])
+WITHOUT_EXAMPLE = Joint(name="without-example", asked=RULES)
 FIRST_ARGUMENT = Joint(
     name="first-argument",
     asked=INSTRUCTIONS.replace(
         "the few words of the request that tell this call from the others", "the value of the call's first argument"
-    )
-    .replace("add: 3 and 4", "add: 3")
-    .replace("add: 5 and 6", "add: 5"),
+    ),
 )
 
 FORMS: dict[str, PlanForm] = {

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grammars.array import EXAMPLE, allows_text, instructions, literal, turn_constraint
+from grammars import worked_example
+from grammars.array import allows_text, instructions, literal, turn_constraint
 from grammars.constraint import Constraint, compile_constraint
 from grammars.conversation import CALLS_LIMIT, DEFAULT_MOST_CALLS, Choice, Conversation, Message
 from grammars.dialects import DIALECTS, HERMES, JSON, MISTRAL, Dialect
@@ -237,14 +238,14 @@ def test_schema_that_cannot_be_honoured_is_refused() -> None:
 
 @EVERY
 def test_worked_example_is_what_the_grammar_lets_the_model_write(dialect: Dialect) -> None:
-    number = {"type": "integer"}
     tools = (
-        Tool(name="add", parameters=closed(a=number, b=number)),
+        Tool(name="weather", parameters=closed(city={"type": "string"})),
         Tool(name="greet", parameters=closed(name={"type": "string"})),
     )
-    calls = calls_text([ToolCall(id="", name=name, arguments=arguments) for name, arguments in EXAMPLE], dialect)
-    assert calls in instructions(dialect)
-    assert accepts(constraint_for(Choice(), dialect, tools), calls)
+    calls = [ToolCall(id="", name=call.name, arguments=call.arguments) for call in worked_example.CALLS]
+    text = calls_text(calls, dialect)
+    assert text in instructions(dialect)
+    assert accepts(constraint_for(Choice(), dialect, tools), text)
 
 
 @pytest.mark.parametrize(
