@@ -20,8 +20,8 @@ class Dialect:
 
     `marker` is what no answer in text may contain, because a call begins with it. `call_id_length` is set where the
     model's template insists on short alphanumeric ids. `branch_open` stands before a call that is written alone, in a
-    branch; `calls_open` before all calls of an answer. `pasted_after` is set where templates of the family paste
-    results into JSON without looking: such a result is made JSON before.
+    branch; `calls_open` before all calls of an answer. `pastes` is set where templates of the family may paste results
+    and descriptions into JSON without looking: they are made JSON before.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Dialect:
     result: str
     call_id_length: int | None = None
     branch_open: str = ""
-    pasted_after: str | None = None
+    pastes: bool = False
 
 
 JSON = Dialect(
@@ -82,7 +82,7 @@ MISTRAL = Dialect(
     result='[TOOL_RESULTS] {{"content": {json}}}[/TOOL_RESULTS]',
     call_id_length=9,
     branch_open="[TOOL_CALLS] [",
-    pasted_after='"content": ',
+    pastes=True,
 )
 
 DIALECTS = {dialect.name: dialect for dialect in (JSON, HERMES, MISTRAL)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -78,12 +78,13 @@ def render_text(conversation: Conversation, dialect: Dialect, tokenizer: Tokeniz
 def native_text(messages: list[dict[str, Any]], tools: Sequence[Tool], dialect: Dialect, tokenizer: Tokenizer) -> str:
     """The messages through a template that knows tools, which is made up for where it loses or breaks something.
 
-    Some templates paste results into JSON; then results that are none become JSON strings. Some drop the system message
+    Some templates paste results and descriptions into JSON; then they become JSON before. Some drop the system message
     once results stand at the end; then it joins the last user message, which is where they put it otherwise.
     """
     offered = [native_tool(tool) for tool in tools]
-    if pastes_results(messages, offered, dialect, tokenizer):
-        messages = [with_result(message, result_json(str(message["content"]))) for message in messages]
+    if dialect.pastes:
+        offered = with_json_descriptions(messages, offered, tokenizer)
+        messages = with_json_results(messages, offered, tokenizer)
     text = tokenizer.render_chat(messages, offered)
     if messages[0]["role"] == "system" and len(messages) > 1:
         with suppress(RequestError):  # a template that insists on a system message does not drop it
@@ -93,23 +94,44 @@ def native_text(messages: list[dict[str, Any]], tools: Sequence[Tool], dialect: 
 
 
 PROBE = 'no "JSON"'
-"""A result that looks different when it is made JSON."""
+"""A text that looks different when it is made JSON."""
 
 
-def pastes_results(
-    messages: Sequence[dict[str, Any]], offered: list[dict[str, Any]], dialect: Dialect, tokenizer: Tokenizer
-) -> bool:
-    """Whether the template writes results into JSON as they are. Tried out only where it matters."""
-    results = [str(message["content"]) for message in messages if message["role"] == "tool"]
-    if dialect.pasted_after is None or all(result_json(result) == result for result in results):
-        return False
-    probed = tokenizer.render_chat([with_result(message, PROBE) for message in messages], offered)
-    return dialect.pasted_after + PROBE in probed
+def with_json_results(
+    messages: list[dict[str, Any]], offered: list[dict[str, Any]], tokenizer: Tokenizer
+) -> list[dict[str, Any]]:
+    """The messages; where the template writes results into JSON as they are, with results that are JSON."""
+
+    def with_results(text: Callable[[str], str]) -> list[dict[str, Any]]:
+        return [
+            {**message, "content": text(message["content"])} if message["role"] == "tool" else message
+            for message in messages
+        ]
+
+    mended = with_results(result_json)
+    if mended == messages:
+        return messages
+    pastes = f'"content": {PROBE}' in tokenizer.render_chat(with_results(lambda _: PROBE), offered)
+    return mended if pastes else messages
 
 
-def with_result(message: dict[str, Any], text: str) -> dict[str, Any]:
-    """The message, with this text if it is a tool's result."""
-    return {**message, "content": text} if message["role"] == "tool" else message
+def with_json_descriptions(
+    messages: list[dict[str, Any]], offered: list[dict[str, Any]], tokenizer: Tokenizer
+) -> list[dict[str, Any]]:
+    """The tools; where the template writes descriptions between quotes as they are, with what must be escaped there."""
+
+    def with_descriptions(text: Callable[[str], str]) -> list[dict[str, Any]]:
+        functions = [tool["function"] for tool in offered]
+        return [
+            {**tool, "function": {**function, "description": text(function["description"])}}
+            for tool, function in zip(offered, functions, strict=True)
+        ]
+
+    mended = with_descriptions(lambda description: json_text(description)[1:-1])
+    if mended == offered:
+        return offered
+    pastes = f'"{PROBE}"' in tokenizer.render_chat(messages, with_descriptions(lambda _: PROBE))
+    return mended if pastes else offered
 
 
 def with_system_text_in_question(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:

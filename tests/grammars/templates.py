@@ -65,7 +65,14 @@ MISTRAL_V3 = """\
 {%- set asked = messages | selectattr("role", "equalto", "user") | list -%}
 {%- for message in messages -%}
 {%- if message.role == "user" -%}
-{%- if tools and message == asked[-1] %}[AVAILABLE_TOOLS] {{ tools | tojson }}[/AVAILABLE_TOOLS]{% endif -%}
+{%- if tools and message == asked[-1] %}[AVAILABLE_TOOLS] [
+{%- for tool in tools -%}
+{%- set it = tool.function -%}
+{"type": "function", "function": {"name": "{{ it.name }}", "description": "{{ it.description }}", {# -#}
+"parameters": {{ it.parameters | tojson }}}}
+{%- if not loop.last %}, {% endif -%}
+{%- endfor -%}
+][/AVAILABLE_TOOLS]{% endif -%}
 [INST] {% if loop.last and messages[0].role == "system" %}{{ messages[0].content + "\\n\\n" }}{% endif -%}
 {{- message.content }}[/INST]
 {%- elif message.tool_calls -%}
@@ -83,7 +90,7 @@ MISTRAL_V3 = """\
 {%- endfor -%}
 """
 """Writes what Mistral 7B Instruct v0.3 reads, with the weaknesses of its own template: it drops the system message once
-results stand at the end, and pastes results into JSON as they are."""
+results stand at the end, and pastes results and descriptions into JSON as they are."""
 
 
 class TemplateTokenizer(ByteTokenizer):

@@ -26,7 +26,9 @@ def branch(subject: str, dialect: Dialect = DIALECTS["json"]) -> Branch:
 @pytest.mark.parametrize("dialect", DIALECTS.values(), ids=list(DIALECTS))
 def test_branch_stands_on_its_call_in_the_dialect_up_to_the_arguments(dialect: Dialect) -> None:
     suffix = TOKENIZER.decode(branch("Oslo", dialect).suffix)
-    assert suffix == dialect.branch_open + dialect.call_open + '{"name": "get_weather", "request": "Oslo", "arguments": '
+    assert (
+        suffix == dialect.branch_open + dialect.call_open + '{"name": "get_weather", "request": "Oslo", "arguments": '
+    )
 
 
 def test_subject_stands_in_the_call_as_json_text() -> None:

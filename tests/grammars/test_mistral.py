@@ -22,10 +22,10 @@ from grammars.constraint import compile_constraint
 from grammars.conversation import Choice, Conversation, Message
 from grammars.dialects import MISTRAL, dialect_of
 from grammars.plan import PlannedCall
-from grammars.prompt import calls_text, render, short_id
+from grammars.prompt import calls_text, render, render_text, short_id
 from grammars.tools import Tool, ToolCall, json_text
 from serving.engines.transformers.tokenizer import HuggingFaceTokenizer
-from tests.grammars.templates import MISTRAL_V3
+from tests.grammars.templates import BRACKETED, MISTRAL_V3, TemplateTokenizer
 
 DATA = Path(mistral_common.__file__).parent / "data"
 VOCABULARY = 32768
@@ -34,7 +34,7 @@ PIECES = THEIRS.instruct_tokenizer.tokenizer
 
 WEATHER = Tool(
     name="get_weather",
-    description='Says what the "weather" is.',
+    description='Says what the "weather" is.\nAnd where: é.',
     parameters={"type": "object", "properties": {"city": {"type": "string", "description": "a city, é"}}},
 )
 CLOCK = Tool(name="clock")
@@ -175,6 +175,13 @@ def test_any_ordinary_conversation_has_the_ids_of_mistrals_own_encoder(
     messages = [Message(role="system", text=said), user(question), Message(role="assistant", calls=calls), *results]
     conversation = Conversation.read(messages, TOOLS)
     assert list(render(conversation, MISTRAL, ours)) == their_ids(conversation)
+
+
+def test_template_that_makes_json_by_itself_gets_texts_as_they_are() -> None:
+    conversation = Conversation.read(CONVERSATIONS["results that are no JSON"], TOOLS)
+    text = render_text(conversation, MISTRAL, TemplateTokenizer(BRACKETED))
+    for made in (*ODD_RESULTS, WEATHER.description):
+        assert text.count(json_text(made)) == 1
 
 
 # What the model writes
