@@ -7,7 +7,7 @@ it. A model whose own chat template renders tools is given them through it; othe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from grammars.errors import ConfigurationError
 from grammars.tokenizer import Tokenizer
@@ -85,7 +85,17 @@ MISTRAL = Dialect(
     pastes=True,
 )
 
-DIALECTS = {dialect.name: dialect for dialect in (JSON, HERMES, MISTRAL)}
+MISTRAL_TEKKEN = replace(
+    MISTRAL,
+    name="mistral-tekken",
+    calls_open="[TOOL_CALLS][",
+    instructions="[AVAILABLE_TOOLS][{tools}][/AVAILABLE_TOOLS]",
+    result='[TOOL_RESULTS]{{"content": {json}}}[/TOOL_RESULTS]',
+    branch_open="[TOOL_CALLS][",
+)
+"""Mistral's models with a tekken tokenizer, Nemo being the first, write no spaces after their markers."""
+
+DIALECTS = {dialect.name: dialect for dialect in (JSON, HERMES, MISTRAL, MISTRAL_TEKKEN)}
 
 
 def dialect_named(name: str) -> Dialect:
@@ -99,4 +109,6 @@ def dialect_named(name: str) -> Dialect:
 def dialect_of(tokenizer: Tokenizer) -> Dialect:
     """The dialect that a model was trained on, told by the call marker in its chat template; `json` where none is."""
     template = tokenizer.chat_template
+    if MISTRAL_TEKKEN.calls_open in template:
+        return MISTRAL_TEKKEN
     return next((dialect for dialect in (MISTRAL, HERMES) if dialect.marker in template), JSON)

@@ -92,6 +92,10 @@ MISTRAL_V3 = """\
 """Writes what Mistral 7B Instruct v0.3 reads, with the weaknesses of its own template: it drops the system message once
 results stand at the end, and pastes results and descriptions into JSON as they are."""
 
+MISTRAL_V3_TEKKEN = MISTRAL_V3.replace("] [", "][").replace("] {", "]{").replace("[INST] ", "[INST]")
+MISTRAL_V3_TEKKEN = MISTRAL_V3_TEKKEN.replace("%} {{ message.content }}", "%}{{ message.content }}")
+"""The same for models with a tekken tokenizer: no spaces after the markers."""
+
 
 class TemplateTokenizer(ByteTokenizer):
     """One token a byte, and any chat template."""

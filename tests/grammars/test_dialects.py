@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from grammars.dialects import DIALECTS, HERMES, JSON, MISTRAL, Dialect, dialect_named, dialect_of
+from grammars.dialects import DIALECTS, HERMES, JSON, MISTRAL, MISTRAL_TEKKEN, Dialect, dialect_named, dialect_of
 from grammars.errors import ConfigurationError
 from grammars.prompt import calls_text
 from grammars.tools import ToolCall
 from serving.engines.byte_tokenizer import ByteTokenizer
 from serving.engines.transformers.tokenizer import HuggingFaceTokenizer
-from tests.grammars.templates import BRACKETED, TAGGED, TRIMMING, TemplateTokenizer
+from tests.grammars.templates import BRACKETED, MISTRAL_V3, MISTRAL_V3_TEKKEN, TAGGED, TRIMMING, TemplateTokenizer
 
 EVERY = pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
 AWKWARD = '{0} {tools} {} }{ %s \\ "'
@@ -25,7 +25,7 @@ def test_dialect_is_found_by_its_name(dialect: Dialect) -> None:
 
 
 def test_unknown_name_is_refused_with_those_there_are() -> None:
-    with pytest.raises(ConfigurationError, match="'xml'; there are hermes, json, mistral"):
+    with pytest.raises(ConfigurationError, match="'xml'; there are hermes, json, mistral, mistral-tekken"):
         dialect_named("xml")
 
 
@@ -35,7 +35,15 @@ def test_calls_begin_with_the_marker_that_no_text_may_contain(dialect: Dialect) 
 
 
 @pytest.mark.parametrize(
-    ("template", "dialect"), [(TRIMMING, JSON), (TAGGED, HERMES), (BRACKETED, MISTRAL), ("", JSON)]
+    ("template", "dialect"),
+    [
+        (TRIMMING, JSON),
+        (TAGGED, HERMES),
+        (BRACKETED, MISTRAL),
+        (MISTRAL_V3, MISTRAL),
+        (MISTRAL_V3_TEKKEN, MISTRAL_TEKKEN),
+        ("", JSON),
+    ],
 )
 def test_dialect_of_a_model_is_told_by_its_template(template: str, dialect: Dialect) -> None:
     assert dialect_of(TemplateTokenizer(template)) is dialect
@@ -66,6 +74,7 @@ WRITTEN = {
     ),
     "mistral": '[TOOL_CALLS] [{"name": "f", "arguments": {"a": "{}", "é": [1]}}, {"name": "g.h", "arguments": {}}]',
 }
+WRITTEN["mistral-tekken"] = WRITTEN["mistral"].replace("] [", "][")
 
 
 @EVERY

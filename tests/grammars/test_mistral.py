@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,71 @@ from grammars.array import turn_constraint
 from grammars.branch import Sampling, call_branch
 from grammars.constraint import compile_constraint
 from grammars.conversation import Choice, Conversation, Message
-from grammars.dialects import MISTRAL, dialect_of
+from grammars.dialects import MISTRAL, MISTRAL_TEKKEN, Dialect, dialect_of
 from grammars.plan import PlannedCall
 from grammars.prompt import calls_text, render, render_text, short_id
 from grammars.tools import Tool, ToolCall, json_text
 from serving.engines.transformers.tokenizer import HuggingFaceTokenizer
-from tests.grammars.templates import BRACKETED, MISTRAL_V3, TemplateTokenizer
+from tests.grammars.templates import BRACKETED, MISTRAL_V3, MISTRAL_V3_TEKKEN, TemplateTokenizer
 
 DATA = Path(mistral_common.__file__).parent / "data"
-VOCABULARY = 32768
-THEIRS = MistralTokenizer.v3()
-PIECES = THEIRS.instruct_tokenizer.tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """Models with one kind of tokenizer: their dialect here, and Mistral's own encoder."""
+
+    dialect: Dialect
+    template: str
+    vocabulary: int
+    theirs: MistralTokenizer
+    file: str
+    file_name: str
+
+    def folder(self, place: Path) -> Path:
+        """A model folder with the bundled tokenizer, in the form in which models come."""
+        raw, folder = place / "raw", place / "model"
+        described = {"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "legacy": False}
+        for made in (raw, folder):
+            made.mkdir()
+            (made / "config.json").write_text(json.dumps({"model_type": "mistral", "vocab_size": self.vocabulary}))
+        (raw / "tokenizer_config.json").write_text(json.dumps(described))
+        shutil.copy(DATA / self.file, raw / self.file_name)
+        AutoTokenizer.from_pretrained(raw, mistral_format=False).save_pretrained(folder)
+        (folder / "tokenizer_config.json").write_text(json.dumps({**described, "chat_template": self.template}))
+        return folder
+
+    def load(self, folder: Path) -> HuggingFaceTokenizer:
+        return HuggingFaceTokenizer.load(folder, vocabulary_size=self.vocabulary)
+
+    def ids(self, text: str) -> list[int]:
+        """Text, with nothing in it that steers."""
+        return list(self.theirs.instruct_tokenizer.tokenizer.encode(text, bos=False, eos=False))
+
+    @property
+    def marker(self) -> int:
+        """The token before calls."""
+        return int(self.theirs.instruct_tokenizer.tokenizer.get_special_token("[TOOL_CALLS]"))
+
+
+FAMILIES = {
+    "v3": Family(
+        dialect=MISTRAL,
+        template=MISTRAL_V3,
+        vocabulary=32768,
+        theirs=MistralTokenizer.v3(),
+        file="mistral_instruct_tokenizer_240323.model.v3",
+        file_name="tokenizer.model",
+    ),
+    "v3 tekken": Family(
+        dialect=MISTRAL_TEKKEN,
+        template=MISTRAL_V3_TEKKEN,
+        vocabulary=131072,
+        theirs=MistralTokenizer.v3(is_tekken=True),
+        file="tekken_240718.json",
+        file_name="tekken.json",
+    ),
+}
 
 WEATHER = Tool(
     name="get_weather",
@@ -41,23 +96,19 @@ CLOCK = Tool(name="clock")
 TOOLS = (WEATHER, CLOCK)
 
 
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> Family:
+    return FAMILIES[request.param]
+
+
+@pytest.fixture(scope="module")
+def ours(family: Family, tmp_path_factory: pytest.TempPathFactory) -> HuggingFaceTokenizer:
+    return family.load(family.folder(tmp_path_factory.mktemp("mistral")))
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder with the bundled tokenizer of v3, in the form in which models come."""
-    raw, folder = tmp_path_factory.mktemp("raw"), tmp_path_factory.mktemp("mistral")
-    shutil.copy(DATA / "mistral_instruct_tokenizer_240323.model.v3", raw / "tokenizer.model")
-    for place in (raw, folder):
-        (place / "config.json").write_text(json.dumps({"model_type": "mistral", "vocab_size": VOCABULARY}))
-    described = {"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "legacy": False}
-    (raw / "tokenizer_config.json").write_text(json.dumps(described))
-    AutoTokenizer.from_pretrained(raw).save_pretrained(folder)
-    (folder / "tokenizer_config.json").write_text(json.dumps({**described, "chat_template": MISTRAL_V3}))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def ours(folder: Path) -> HuggingFaceTokenizer:
-    return HuggingFaceTokenizer.load(folder, vocabulary_size=VOCABULARY)
+    return FAMILIES["v3"].folder(tmp_path_factory.mktemp("v3"))
 
 
 def call(call_id: str, name: str = "get_weather", **arguments: Any) -> ToolCall:
@@ -72,7 +123,7 @@ def user(text: str) -> Message:
     return Message(role="user", text=text)
 
 
-def their_ids(conversation: Conversation, instructions: str = "") -> list[int]:
+def their_ids(conversation: Conversation, family: Family, instructions: str = "") -> list[int]:
     """The same conversation through Mistral's own encoder."""
     system = [message.text for message in conversation.messages if message.role == "system"]
     said = [text for text in (*system, instructions) if text]
@@ -94,7 +145,7 @@ def their_ids(conversation: Conversation, instructions: str = "") -> list[int]:
         for tool in conversation.callable_tools
     ]
     request = ChatCompletionRequest.from_openai(messages=messages, tools=tools or None, model="mistral")
-    return list(THEIRS.encode_chat_completion(request).tokens)
+    return list(family.theirs.encode_chat_completion(request).tokens)
 
 
 def their_call(made: ToolCall, call_id: str) -> dict[str, Any]:
@@ -102,10 +153,10 @@ def their_call(made: ToolCall, call_id: str) -> dict[str, Any]:
     return {"id": call_id, "type": "function", "function": function}
 
 
-def their_calls(calls: Sequence[ToolCall]) -> list[int]:
+def their_calls(calls: Sequence[ToolCall], family: Family) -> list[int]:
     """Calls as the model was trained to write them: without ids, which it does not choose."""
     text = json.dumps([{"name": made.name, "arguments": dict(made.arguments)} for made in calls], ensure_ascii=False)
-    return [PIECES.get_special_token("[TOOL_CALLS]"), *PIECES.encode(text, bos=False, eos=False)]
+    return [family.marker, *family.ids(text)]
 
 
 CALLS = (call("call_1", city="Bern"), call("call_2", "clock"))
@@ -140,17 +191,17 @@ CONVERSATIONS = {
 @pytest.mark.parametrize("instructions", ["", "Write an outline."])
 @pytest.mark.parametrize("messages", CONVERSATIONS.values(), ids=CONVERSATIONS)
 def test_conversation_has_the_ids_of_mistrals_own_encoder(
-    messages: tuple[Message, ...], instructions: str, ours: HuggingFaceTokenizer
+    messages: tuple[Message, ...], instructions: str, family: Family, ours: HuggingFaceTokenizer
 ) -> None:
     conversation = Conversation.read(messages, TOOLS)
-    ids = render(conversation, MISTRAL, ours, instructions=instructions)
-    assert ours.decode(ids) == ours.decode(their_ids(conversation, instructions))
-    assert list(ids) == their_ids(conversation, instructions)
+    ids = render(conversation, family.dialect, ours, instructions=instructions)
+    assert ours.decode(ids) == ours.decode(their_ids(conversation, family, instructions))
+    assert list(ids) == their_ids(conversation, family, instructions)
 
 
-def test_without_tools_nothing_is_said_of_them(ours: HuggingFaceTokenizer) -> None:
+def test_without_tools_nothing_is_said_of_them(family: Family, ours: HuggingFaceTokenizer) -> None:
     conversation = Conversation.read([user("hi")])
-    assert list(render(conversation, MISTRAL, ours)) == their_ids(conversation)
+    assert list(render(conversation, family.dialect, ours)) == their_ids(conversation, family)
 
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=30).filter(
@@ -166,7 +217,12 @@ VALUES = st.recursive(
 @given(WORDS, WORDS, st.lists(st.dictionaries(WORDS, VALUES, max_size=3), min_size=1, max_size=4), st.data())
 @settings(deadline=None, max_examples=60)
 def test_any_ordinary_conversation_has_the_ids_of_mistrals_own_encoder(
-    ours: HuggingFaceTokenizer, said: str, question: str, arguments: list[dict[str, Any]], data: st.DataObject
+    family: Family,
+    ours: HuggingFaceTokenizer,
+    said: str,
+    question: str,
+    arguments: list[dict[str, Any]],
+    data: st.DataObject,
 ) -> None:
     calls = tuple(
         ToolCall(id=f"call {number}", name="get_weather", arguments=one) for number, one in enumerate(arguments)
@@ -174,7 +230,7 @@ def test_any_ordinary_conversation_has_the_ids_of_mistrals_own_encoder(
     results = [result(made.id, data.draw(WORDS | VALUES.map(json_text))) for made in calls]
     messages = [Message(role="system", text=said), user(question), Message(role="assistant", calls=calls), *results]
     conversation = Conversation.read(messages, TOOLS)
-    assert list(render(conversation, MISTRAL, ours)) == their_ids(conversation)
+    assert list(render(conversation, family.dialect, ours)) == their_ids(conversation, family)
 
 
 def test_template_that_makes_json_by_itself_gets_texts_as_they_are() -> None:
@@ -187,31 +243,31 @@ def test_template_that_makes_json_by_itself_gets_texts_as_they_are() -> None:
 # What the model writes
 
 
-def test_dialect_is_told_by_the_template(ours: HuggingFaceTokenizer) -> None:
-    assert dialect_of(ours) is MISTRAL
+def test_dialect_is_told_by_the_template(family: Family, ours: HuggingFaceTokenizer) -> None:
+    assert dialect_of(ours) is family.dialect
 
 
-def test_calls_have_the_ids_of_mistrals_own_encoder(ours: HuggingFaceTokenizer) -> None:
-    assert list(ours.encode(calls_text(CALLS, MISTRAL))) == their_calls(CALLS)
+def test_calls_have_the_ids_of_mistrals_own_encoder(family: Family, ours: HuggingFaceTokenizer) -> None:
+    assert list(ours.encode(calls_text(CALLS, family.dialect))) == their_calls(CALLS, family)
 
 
 def test_grammar_takes_calls_as_mistral_writes_them_and_no_letters_in_place_of_the_marker(
+    family: Family,
     ours: HuggingFaceTokenizer,
 ) -> None:
     conversation = Conversation.read([user("?")], TOOLS, Choice(mode="required", most=2))
-    constraint = compile_constraint(turn_constraint(conversation, MISTRAL, ours), ours)
-    written = [*their_calls(CALLS), *ours.end_ids]
+    constraint = compile_constraint(turn_constraint(conversation, family.dialect, ours), ours)
+    written = [*their_calls(CALLS, family), *ours.end_ids]
     assert constraint.matcher().accepts(written) == len(written)
-    spelled = [*PIECES.encode("[TOOL_CALLS] [", bos=False, eos=False)]
+    spelled = family.ids(family.dialect.calls_open)
     assert constraint.matcher().accepts(spelled) == 0
 
 
-def test_branch_begins_as_mistral_begins_calls(ours: HuggingFaceTokenizer) -> None:
+def test_branch_begins_as_mistral_begins_calls(family: Family, ours: HuggingFaceTokenizer) -> None:
     planned = PlannedCall(tool="get_weather", subject="")
-    branch = call_branch(planned, WEATHER, MISTRAL, ours, max_new_tokens=9, sampling=Sampling())
-    assert list(branch.suffix[:-1]) == their_calls(CALLS)[: len(branch.suffix) - 1]
-    marker = PIECES.get_special_token("[TOOL_CALLS]")
-    assert (branch.suffix[0], branch.suffix.count(marker)) == (marker, 1)
+    branch = call_branch(planned, WEATHER, family.dialect, ours, max_new_tokens=9, sampling=Sampling())
+    assert list(branch.suffix[:-1]) == their_calls(CALLS, family)[: len(branch.suffix) - 1]
+    assert (branch.suffix[0], branch.suffix.count(family.marker)) == (family.marker, 1)
 
 
 # How tokenizers come
@@ -238,24 +294,24 @@ PREPENDING = {
 
 @pytest.mark.parametrize("parts", PREPENDING.values(), ids=PREPENDING)
 def test_tokenizer_that_puts_a_space_before_texts_encodes_them_as_they_are(
-    parts: dict[str, Any], folder: Path, ours: HuggingFaceTokenizer, tmp_path: Path
+    parts: dict[str, Any], folder: Path, tmp_path: Path
 ) -> None:
+    family = FAMILIES["v3"]
+    ours = family.load(folder)
     place = variant(folder, tmp_path / "variant", **parts)
     prepending = AutoTokenizer.from_pretrained(place, mistral_format=False)
     assert prepending.encode("Bern", add_special_tokens=False) != list(ours.encode("Bern")), "it does as it comes"
-    loaded = HuggingFaceTokenizer.load(place, vocabulary_size=VOCABULARY)
+    loaded = FAMILIES["v3"].load(place)
     for text in ("Bern", " Bern", "[INST] Bern[/INST]", '{"a": 1}'):
         assert loaded.encode(text) == ours.encode(text)
         assert b"".join(loaded.grammar_tokenizer.decode_bytes([token]) for token in loaded.encode(text)[-1:])
     conversation = Conversation.read(CONVERSATIONS["a second question"], TOOLS)
-    assert list(render(conversation, MISTRAL, loaded)) == their_ids(conversation)
+    assert list(render(conversation, MISTRAL, loaded)) == their_ids(conversation, family)
 
 
-def test_folder_that_has_mistrals_own_format_too_is_read_in_the_common_one(
-    folder: Path, ours: HuggingFaceTokenizer, tmp_path: Path
-) -> None:
+def test_folder_that_has_mistrals_own_format_too_is_read_in_the_common_one(folder: Path, tmp_path: Path) -> None:
     place = tmp_path / "both"
     shutil.copytree(folder, place)
     shutil.copy(DATA / "tekken_240718.json", place / "tekken.json")
-    loaded = HuggingFaceTokenizer.load(place, vocabulary_size=VOCABULARY)
-    assert loaded.encode("[INST] Bern") == ours.encode("[INST] Bern")
+    loaded = FAMILIES["v3"].load(place)
+    assert loaded.encode("[INST] Bern") == FAMILIES["v3"].load(folder).encode("[INST] Bern")

@@ -88,6 +88,10 @@ FOLDED = {
         '[TOOL_RESULTS] {"content": {"sky": "{clear}"}}[/TOOL_RESULTS]',
     ),
 }
+FOLDED["mistral-tekken"] = (
+    FOLDED["mistral"][0].replace("] [", "]["),
+    FOLDED["mistral"][1].replace("[TOOL_RESULTS] ", "[TOOL_RESULTS]"),
+)
 
 
 @EVERY
