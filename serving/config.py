@@ -69,7 +69,9 @@ class Settings(BaseSettings):
     )
     served_model_name: str | None = Field(None, description="The name under which clients ask for the model.")
     dialect: str | None = Field(
-        None, description="How the model writes calls: json, hermes, mistral, mistral-tekken; by default its chat template tells."
+        None,
+        description="How the model writes calls: json, hermes, mistral, mistral-tekken; by default told by its chat "
+        "template.",
     )
     device: str = Field(
         "auto", description="Where the model runs: cpu, cuda, cuda:1; 'auto' takes CUDA if it is there."
