@@ -24,5 +24,8 @@ CALLS = (
     WorkedCall(name="greet", subject="Ana", arguments={"name": "Ana"}),
 )
 
+DEPENDENT = WorkedCall(name="greet", subject="the mayor of 1", arguments={"name": "$ref:1#/mayor"})
+"""A call that needs the result of another one."""
+
 TOOLS = "weather and greet"
 """The tools of the example, as a sentence names them."""

@@ -17,10 +17,13 @@ from serving.turn_events import CallHandedBack, TurnEvent
 
 @dataclass(frozen=True, kw_only=True)
 class CallRules:
-    """What becomes of a call: whether the server runs it, whether it waits for approval first, how it is started."""
+    """What becomes of a call: whether the server runs it, whether it waits for approval first, whether it refers to the
+    results of others, how it is started.
+    """
 
     runs: Callable[[str], bool]
     wants_approval: Callable[[str], bool]
+    refers: Callable[[ToolCall], bool]
     start: Callable[[ToolCall], None]
 
 
@@ -29,7 +32,7 @@ class RoundLedger:
 
     Calls that the server runs are started the moment they are written. One that was answered before in this turn waits
     until the round asks for something new: a round of nothing but repeats is not run again. Calls that want approval
-    are not started but listed as `awaiting`.
+    are not started but listed as `awaiting`, unless it could not be seen what is approved.
     """
 
     def __init__(self, rules: CallRules, answered: Sequence[ToolCall]) -> None:
@@ -71,14 +74,17 @@ class RoundLedger:
             return 0.0
         return max(0.0, max(finished.end_s for finished in self.finished.values()) - self._decoded_s)
 
-    def take(self, event: TurnEvent) -> list[CallHandedBack]:
-        """Enter the event, and start the calls that may run now. Returns the calls that can be handed back by it."""
+    def take(self, event: TurnEvent) -> list[CallHandedBack | CallFinished]:
+        """Enter the event, and start the calls that may run now. Returns the calls that can be handed back by it, and
+        the results of those that cannot be approved.
+        """
+        refused: list[CallFinished] = []
         match event:
             case TextWritten():
                 self.text += event.text
             case CallWritten():
                 self._written[event.index] = event.call
-                self._start_or_hold(event.call)
+                refused = self._start_or_hold(event.call)
             case CallFailed():
                 self.failures.append(event)
             case CallFinished():
@@ -86,7 +92,7 @@ class RoundLedger:
             case RoundEnded():
                 self.ended = event
                 self._decoded_s = time.monotonic()
-        return list(self._in_call_order())
+        return [*self._in_call_order(), *refused]
 
     def reopen(self, opening: Opening) -> list[CallFinished]:
         """Enter a round that waited for approval: start what is approved. Returns the results of what is not."""
@@ -132,19 +138,24 @@ class RoundLedger:
         known = {**{call_id: result_message(result) for call_id, result in results.items()}, **self._answers}
         return (answer, *(known[call.id] for call in ordered))
 
-    def _start_or_hold(self, call: ToolCall) -> None:
+    def _start_or_hold(self, call: ToolCall) -> list[CallFinished]:
+        refused: list[CallFinished] = []
         if not self._asks_something_new and any(call.same_as(earlier) for earlier in self._answered):
             self._repeats.append(call)
-            return
+            return refused
         self._asks_something_new = True
         for ready in (*self._repeats, call):
             if not self._rules.runs(ready.name):
                 continue
-            if self._rules.wants_approval(ready.name):
+            if not self._rules.wants_approval(ready.name):
+                self._rules.start(ready)
+            elif not self._rules.refers(ready):
                 self.awaiting.append(ready)
             else:
-                self._rules.start(ready)
+                self.finished[ready.id] = finished_at_once(ready, not_to_be_seen(ready))
+                refused.append(self.finished[ready.id])
         self._repeats.clear()
+        return refused
 
     def _in_call_order(self) -> Iterator[CallHandedBack]:
         """The client's calls up to the first index of which nothing is known yet; all of them once the round ended."""
@@ -156,6 +167,12 @@ class RoundLedger:
             if call is not None and not self._rules.runs(call.name):
                 self.handed_back.append(call)
                 yield CallHandedBack(position=len(self.handed_back) - 1, call=call)
+
+
+def not_to_be_seen(call: ToolCall) -> ToolResult:
+    """The result of a call that wants approval, and whose arguments are not known yet."""
+    words = "the call wants approval, so its arguments must be values and not references to other calls"
+    return ToolResult(call_id=call.id, error=CallError(kind="invalid_arguments", message=words))
 
 
 def finished_at_once(call: ToolCall, result: ToolResult) -> CallFinished:

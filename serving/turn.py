@@ -16,9 +16,11 @@ from dataclasses import replace
 
 from grammars.conversation import Choice, Conversation, Message, read_choice
 from grammars.errors import DecodingFailed
+from grammars.tools import ToolCall
 from serving.approvals import Opening
 from serving.decode.events import RoundEnded
 from serving.execute.execute import Executor
+from serving.execute.references import references_in
 from serving.hidden_rounds import HiddenRound, round_name
 from serving.round_ledger import CallRules, RoundLedger, answered_calls, result_message
 from serving.turn_account import RoundRecord, TurnAccount, record_of
@@ -50,7 +52,7 @@ class Turn:
         self._book = book
         self._decoder = decoder
         self._executor = executor
-        self._execution = executor.begin(self._hear, book.recorder)
+        self._execution = executor.begin(self._hear, book.recorder, references=request.round.parallel_dependencies)
         self._queue: asyncio.Queue[TurnEvent | Exception] = asyncio.Queue()
         self._deadline_s: float | None = asyncio.get_running_loop().time() + limits.wall_s
         self._account = TurnAccount(rounds=limits.rounds, calls=limits.calls, max_tokens=request.round.max_tokens)
@@ -140,8 +142,8 @@ class Turn:
 
     def _hear(self, event: TurnEvent) -> None:
         self._queue.put_nowait(event)
-        for handed_back in self._ledger.take(event):
-            self._queue.put_nowait(handed_back)
+        for follows in self._ledger.take(event):
+            self._queue.put_nowait(follows)
         if isinstance(event, RoundEnded):
             self._no_more_calls()
 
@@ -212,7 +214,9 @@ class Turn:
         return read_choice(free, self._conversation.tools)
 
     def _new_ledger(self) -> RoundLedger:
-        rules = CallRules(runs=self._runs, wants_approval=self._wants_approval, start=self._execution.start)
+        rules = CallRules(
+            runs=self._runs, wants_approval=self._wants_approval, refers=self._refers, start=self._execution.start
+        )
         return RoundLedger(rules, answered_calls(self._conversation.messages, self._runs))
 
     def _runs(self, name: str) -> bool:
@@ -221,6 +225,9 @@ class Turn:
     def _wants_approval(self, name: str) -> bool:
         facts = self._executor.facts(name)
         return (facts is not None and facts.approval == "always") or self._request.required.asks_for(name)
+
+    def _refers(self, call: ToolCall) -> bool:
+        return self._request.round.parallel_dependencies and any(references_in(call.arguments))
 
     def _ended(self, reason: TurnReason) -> TurnEnded:
         return TurnEnded(

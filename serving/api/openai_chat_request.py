@@ -54,15 +54,20 @@ def turn_request(chat: ChatRequest, *, server_has_tools: bool, decoding: Decodin
     """What the turn is asked. `decoding` is what the server does where the request does not say."""
     tools = tuple(read_tool(tool.function) for tool in chat.tools or ())
     extension = chat.polycall or Extension()
+    decoding = extension.decoding or decoding
+    if extension.parallel_dependencies and decoding != "parallel":
+        place = "polycall.parallel_dependencies"
+        raise RequestError("'parallel_dependencies' is only allowed where decoding is parallel", place=place)
     return TurnRequest(
         messages=read_messages(chat),
         tools=tools,
         choice=read_choice(chat, extension, any_tools=bool(tools) or server_has_tools),
         round=RoundRequest(
             sampling=read_sampling(chat),
-            decoding=extension.decoding or decoding,
+            decoding=decoding,
             max_tokens=chat.max_completion_tokens or chat.max_tokens,
             stop=(chat.stop,) if isinstance(chat.stop, str) else tuple(chat.stop or ()),
+            parallel_dependencies=bool(extension.parallel_dependencies),
         ),
         required=read_required(extension),
         decisions=tuple(

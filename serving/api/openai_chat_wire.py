@@ -7,6 +7,7 @@ out. Fields that only label a request (`user`, `prompt_cache_key`, ...) have no 
 tools that must all be called, each as often as it stands there, and `decoding` chooses how the calls are decoded.
 `require_approval` names the server's tools whose calls the caller wants to approve; `approvals` are its decisions on
 the calls that the last answer listed as `approval_requests`. Both are as OpenAI's Responses have them for MCP tools.
+With `parallel_dependencies`, calls may refer to the results of earlier calls of the same round.
 """
 
 from __future__ import annotations
@@ -141,6 +142,7 @@ class Extension(Wire):
     max_calls: Annotated[int, Field(ge=1, le=CALLS_LIMIT)] | None = None
     exact_tools: Annotated[list[str], Field(min_length=1, max_length=CALLS_LIMIT)] | None = None
     decoding: Decoding | None = None
+    parallel_dependencies: bool | None = None
     require_approval: Literal["always", "never"] | ApprovalFilter | None = None
     approvals: Annotated[list[ApprovalResponse], Field(min_length=1, max_length=CALLS_LIMIT)] | None = None
 

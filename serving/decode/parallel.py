@@ -2,7 +2,8 @@
 
 The plan is a short outline, written first. Each call that it names becomes a branch on top of the prefix the moment its
 line is complete, while the plan goes on: its name, its subject and all keys that the schema forces are forced text, and
-only the free values are decoded, for all calls in the same steps. A call is handed on the moment its branch ends.
+only the free values are decoded, for all calls in the same steps. A call is handed on the moment its branch ends; one
+that refers to the results of others, as soon as it is known under which ids these are handed on.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 
 from grammars.branch import Branch, call_branch
+from grammars.parse import new_call_id
 from grammars.plan import Plan, PlannedCall
-from grammars.tools import CallError, ToolCall
+from grammars.references import calls_meant, taking_references, with_ids
+from grammars.tools import CallError, Tool, ToolCall
 from serving.decode.events import CallFailed, CallWritten, DecodeEvent
 from serving.decode.ledger import Ledger
 from serving.decode.planning import Planning
@@ -39,6 +43,8 @@ async def decode_parallel(round: Round, ledger: Ledger) -> AsyncGenerator[Decode
             if key == PLAN:
                 planning.take(event)
                 for call in calls.plan(planning.plan):
+                    if round.request.parallel_dependencies:
+                        await asyncio.to_thread(calls.take_references, call)
                     streams.start(call.place, [calls.branch(call, begun_at=planning.steps)])
                 if planning.over:
                     ledger.plan(planning.ended)
@@ -72,26 +78,38 @@ class Calls:
         self.planned: dict[int, PlannedCall] = {}
         self._round = round
         self._ledger = ledger
-        self._tools = {tool.name: tool for tool in round.conversation.callable_tools}
+        self._known = {tool.name: tool for tool in round.conversation.callable_tools}
+        self._tools: dict[int, Tool] = {}
+        self._ids: dict[int, str] = {}
         self._begun_at: dict[int, int] = {}
+        self._waiting: dict[int, ToolCall] = {}
         self._written: dict[int, ToolCall] = {}
         self._failed: list[int] = []
         self._equal: dict[int, ToolCall] = {}
+        self._settled: dict[int, str] = {}
         self._closed = False
         self._spare = 0
 
     def plan(self, plan: Plan) -> list[PlannedCall]:
         """The calls that are new in this plan."""
         new = [call for call in plan.calls if call.place not in self.planned]
-        self.planned.update((call.place, call) for call in new)
+        for call in new:
+            self.planned[call.place] = call
+            self._tools[call.place] = self._known[call.tool]
+            self._ids[call.place] = new_call_id()
         return new
+
+    def take_references(self, call: PlannedCall) -> None:
+        """Allow the call's arguments to be references to the calls planned before it. Takes milliseconds."""
+        earlier = [1 + place for place in self._before(call.place)]
+        self._tools[call.place] = taking_references(self._tools[call.place], earlier)
 
     def branch(self, call: PlannedCall, *, begun_at: int) -> Branch:
         """The branch of a planned call, which begins after so many steps of the plan."""
         self._begun_at[call.place] = begun_at
         return call_branch(
             call,
-            self._tools[call.tool],
+            self._tools[call.place],
             self._round.dialect,
             self._round.engine.tokenizer,
             max_new_tokens=self._round.limit(self._round.options.call_tokens),
@@ -99,17 +117,15 @@ class Calls:
         )
 
     def take(self, index: int, ended: StreamEnded) -> list[CallWritten]:
-        """A branch is over: its call, unless it failed, or says the same as another one."""
-        name = self.planned[index].tool
-        self._ledger.branch(name, ended.start_s, ended.end, begun_at=self._begun_at[index])
-        outcome = read_branch(self._tools[name], self._round.dialect, ended.end)
+        """A branch is over: its call, unless it failed or says the same as another, and those that waited for it."""
+        tool = self._tools[index]
+        self._ledger.branch(tool.name, ended.start_s, ended.end, begun_at=self._begun_at[index])
+        outcome = read_branch(tool, self._round.dialect, ended.end)
         if isinstance(outcome, CallError):
             self._failed.append(index)
             return []
-        if any(outcome.same_as(other) for other in self._written.values()):
-            self._equal[index] = outcome
-            return self._settle_equal() if self._closed else []
-        return [self._write(index, outcome)]
+        self._waiting[index] = outcome
+        return self._settle_waiting()
 
     def close(self, *, complete: bool) -> list[CallWritten]:
         """The plan is over, so it is known how many calls may be left out. One that was cut short made less of them."""
@@ -117,32 +133,73 @@ class Calls:
         self._spare = len(self.planned) - self._round.conversation.choice.least
         if self.planned:
             self._ledger.reason = "calls" if complete else "length"
-        return self._settle_equal()
+        return [*self._settle_equal(), *self._settle_waiting()]
 
     async def rest(self) -> AsyncGenerator[DecodeEvent, None]:
-        """One by one, the calls that need a second chance."""
+        """One by one, the calls that need a second chance, each with those that waited for it."""
         for index in sorted(self._failed):
-            name = self.planned[index].tool
+            tool = self._tools[index]
             before = [self._written[place] for place in sorted(self._written)]
-            outcome = await retry_call(self._round, self._tools[name], before, self._ledger)
+            outcome = await retry_call(self._round, tool, before, self._ledger)
             if isinstance(outcome, CallError):
                 self._ledger.reason = "length" if outcome.kind == "truncated" else self._ledger.reason
-                yield CallFailed(index=index, tool=name, error=outcome)
+                self._settled[index] = self._ids[index]
+                yield CallFailed(index=index, tool=tool.name, error=outcome)
             else:
-                yield self._write(index, outcome)
+                yield self._write(index, self._with_ids(index, outcome))
+            for written in self._settle_waiting():
+                yield written
+
+    def _settle_waiting(self) -> list[CallWritten]:
+        """Hand on, or leave out, the calls of which it is known by now under which ids those go that they refer to."""
+        written = []
+        while ready := [
+            index for index, call in self._waiting.items() if self._meant(index, call) <= self._settled.keys()
+        ]:
+            for index in ready:
+                written += self._settle(index, self._with_ids(index, self._waiting.pop(index)))
+        return written
+
+    def _settle(self, index: int, call: ToolCall) -> list[CallWritten]:
+        if self._like(call) is None:
+            return [self._write(index, call)]
+        self._equal[index] = call
+        return self._settle_equal() if self._closed else []
 
     def _settle_equal(self) -> list[CallWritten]:
         """Leave out the calls that say the same as another, as long as there are enough."""
         kept = []
         for index, call in self._equal.items():
-            if self._spare > 0:
+            like = self._like(call)
+            if self._spare > 0 and like is not None:
                 self._spare -= 1
                 self._ledger.duplicates_removed += 1
+                self._settled[index] = like.id
             else:
                 kept.append(self._write(index, call))
         self._equal.clear()
         return kept
 
+    def _like(self, call: ToolCall) -> ToolCall | None:
+        """The call, among those that are handed on, that says the same."""
+        return next((other for other in self._written.values() if call.same_as(other)), None)
+
     def _write(self, index: int, call: ToolCall) -> CallWritten:
         self._written[index] = call
+        self._settled[index] = call.id
         return CallWritten(index=index, call=call)
+
+    def _before(self, index: int) -> list[int]:
+        return [place for place in self.planned if place < index]
+
+    def _meant(self, index: int, call: ToolCall) -> set[int]:
+        """The places of the calls that this one refers to."""
+        if not self._round.request.parallel_dependencies:
+            return set()
+        earlier = [1 + place for place in self._before(index)]
+        return {number - 1 for number in calls_meant(call.arguments, earlier)}
+
+    def _with_ids(self, index: int, call: ToolCall) -> ToolCall:
+        """The call as it is handed on: under the id that was planned for it, and with ids in its references."""
+        ids = {1 + place: self._settled[place] for place in self._meant(index, call)}
+        return replace(call, id=self._ids[index], arguments=with_ids(call.arguments, ids) if ids else call.arguments)

@@ -37,8 +37,9 @@ class RoundRequest:
     """How a caller wants a round decoded.
 
     `max_tokens` bounds every stream of the round by itself. `stop` ends a text before the first of these strings.
-    `skip_forced` lets a sequential stream skip tokens that leave no choice, as branches always do. `scope` says for
-    whom and with which weights.
+    `skip_forced` lets a sequential stream skip tokens that leave no choice, as branches always do. With
+    `parallel_dependencies`, a branch may write a reference to an earlier call of the plan in place of an argument.
+    `scope` says for whom and with which weights.
     """
 
     sampling: Sampling = field(default_factory=Sampling)
@@ -46,6 +47,7 @@ class RoundRequest:
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     skip_forced: bool = False
+    parallel_dependencies: bool = False
     scope: Scope = SHARED
 
 

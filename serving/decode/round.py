@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from grammars import array
+from grammars import array, references
 from grammars.conversation import Conversation
 from grammars.dialects import Dialect
 from grammars.errors import SchemaRefused
@@ -64,6 +64,8 @@ class Decoder:
             instructions = array.instructions(self.dialect)
         else:
             instructions = self.options.plan_form.instructions(conversation)
+            if request.parallel_dependencies:
+                instructions += f"\n\n{references.INSTRUCTIONS}"
         return Round(
             engine=self.engine,
             dialect=self.dialect,

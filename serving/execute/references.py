@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-MARK = "$ref:"
+from grammars.references import MARK
 
 
 class MissingValue(Exception):

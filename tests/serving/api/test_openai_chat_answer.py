@@ -50,6 +50,7 @@ def turns(draw: st.DrawFn) -> list[TurnEvent]:
     rules = CallRules(
         runs=lambda name: name.startswith("server_side"),
         wants_approval=lambda name: name == "server_side_delete",
+        refers=lambda _call: False,
         start=lambda _call: None,
     )
     ledger = RoundLedger(rules, answered=())
