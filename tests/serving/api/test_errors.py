@@ -134,6 +134,7 @@ BAD_REQUESTS: list[tuple[Any, str | None]] = [
     (body(tools=[tool("x")], polycall={"min_calls": 2}, parallel_tool_calls=False), "polycall.min_calls"),
     (body(polycall={"decoding": "magic"}), "polycall.decoding"),
     (body(polycall={"mode": "fast"}), "polycall.mode"),
+    (body(polycall={"parallel_dependencies": True, "decoding": "sequential"}), "polycall.parallel_dependencies"),
     (body(temperature=3), "temperature"),
     (body(temperature="hot"), "temperature"),
     (body(top_p=0), "top_p"),
