@@ -32,7 +32,7 @@ class RoundLedger:
 
     Calls that the server runs are started the moment they are written. One that was answered before in this turn waits
     until the round asks for something new: a round of nothing but repeats is not run again. Calls that want approval
-    are not started but listed as `awaiting`, unless it could not be seen what is approved.
+    are not started but listed as `awaiting`, in call order, unless it could not be seen what is approved.
     """
 
     def __init__(self, rules: CallRules, answered: Sequence[ToolCall]) -> None:
@@ -150,7 +150,8 @@ class RoundLedger:
             if not self._rules.wants_approval(ready.name):
                 self._rules.start(ready)
             elif not self._rules.refers(ready):
-                self.awaiting.append(ready)
+                waiting = {ready.id, *(earlier.id for earlier in self.awaiting)}
+                self.awaiting = [known for known in self.calls if known.id in waiting]
             else:
                 self.finished[ready.id] = finished_at_once(ready, not_to_be_seen(ready))
                 refused.append(self.finished[ready.id])

@@ -361,6 +361,12 @@ async def test_a_turn_that_was_cut_asks_for_no_approval_and_says_that_the_calls_
     assert call.result.error.kind == "cancelled"
 
 
+async def test_calls_that_want_approval_are_listed_in_call_order_whichever_is_written_first() -> None:
+    steps = [written(index, "weather", city=f"city {index}") for index in (2, 0, 1)]
+    events = await played(runner(ScriptedRounds(calls(*steps))), replace(request(), required=Required(tools=None)))
+    assert [call.arguments["city"] for call in last(events).awaiting] == ["city 0", "city 1", "city 2"]
+
+
 async def test_an_approved_call_does_not_run_if_the_caller_may_not_use_its_tool_any_more() -> None:
     decoder = ScriptedRounds(calls(written(0, "weather", city="Bern")), text("Not allowed."))
     turns = runner(decoder)
