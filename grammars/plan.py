@@ -27,7 +27,7 @@ from grammars.conversation import Conversation
 END = "end"
 """The last line of an outline; all of it where no tool is needed."""
 
-SUBJECT_CHARACTERS = 40
+SUBJECT_CHARACTERS = 64
 """The longest subject: a few words. What tells siblings apart is short; the request itself has the details."""
 
 RULES = """\

@@ -101,8 +101,8 @@ class Aliases:
     def instructions(self, conversation: Conversation) -> str:
         listed = "\n".join(f"{alias} = {tool.name}" for alias, tool in lettered(conversation))
         asked = INSTRUCTIONS.replace("the tool's name", "the tool's letter")
-        asked = asked.replace("the tools weather and greet", "the tools a = weather and b = greet")
-        asked = asked.replace("\nweather: ", "\na: ").replace("\ngreet: ", "\nb: ")
+        asked = asked.replace("the tools add and greet", "the tools a = add and b = greet")
+        asked = asked.replace("\nadd: ", "\na: ").replace("\ngreet: ", "\nb: ")
         return f"{asked}\n\nThe letters of your tools:\n{listed}"
 
     def streams(self, conversation: Conversation) -> list[PlanStream]:
@@ -167,7 +167,7 @@ class Lists:
         return (
             "Before you call a tool, list what the request needs it for: a few words of the request for each call, "
             f'separated by "; ", or "none". For example, for "{worked_example.REQUEST}" '
-            "the list of the tool weather is: Rome; Oslo; Bern"
+            "the list of the tool add is: 3 and 4; 5 and 6"
         )
 
     def streams(self, conversation: Conversation) -> list[PlanStream]:
@@ -201,7 +201,7 @@ class Tally:
     def instructions(self, conversation: Conversation) -> str:
         return (
             "Before you call tools, count for each tool how many calls of it the request needs, 0 to 9. For example, "
-            f'for "{worked_example.REQUEST}" the tool weather is needed 3 times.'
+            f'for "{worked_example.REQUEST}" the tool add is needed 2 times.'
         )
 
     def streams(self, conversation: Conversation) -> list[PlanStream]:
@@ -248,7 +248,9 @@ FIRST_ARGUMENT = Joint(
     name="first-argument",
     asked=INSTRUCTIONS.replace(
         "the few words of the request that tell this call from the others", "the value of the call's first argument"
-    ),
+    )
+    .replace("add: 3 and 4", "add: 3")
+    .replace("add: 5 and 6", "add: 5"),
 )
 
 FORMS: dict[str, PlanForm] = {

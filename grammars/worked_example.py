@@ -15,17 +15,13 @@ class WorkedCall:
     arguments: dict[str, Any]
 
 
-REQUEST = "What is the weather in Rome, Oslo and Bern? Then say hello to Ana"
+REQUEST = "What is 3 plus 4 and 5 plus 6? Then say hello to Ana"
 
 CALLS = (
-    WorkedCall(name="weather", subject="Rome", arguments={"city": "Rome"}),
-    WorkedCall(name="weather", subject="Oslo", arguments={"city": "Oslo"}),
-    WorkedCall(name="weather", subject="Bern", arguments={"city": "Bern"}),
+    WorkedCall(name="add", subject="3 and 4", arguments={"a": 3, "b": 4}),
+    WorkedCall(name="add", subject="5 and 6", arguments={"a": 5, "b": 6}),
     WorkedCall(name="greet", subject="Ana", arguments={"name": "Ana"}),
 )
 
-DEPENDENT = WorkedCall(name="greet", subject="the mayor of 1", arguments={"name": "$ref:1#/mayor"})
-"""A call that needs the result of another one."""
-
-TOOLS = "weather and greet"
+TOOLS = "add and greet"
 """The tools of the example, as a sentence names them."""

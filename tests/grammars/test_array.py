@@ -239,7 +239,7 @@ def test_schema_that_cannot_be_honoured_is_refused() -> None:
 @EVERY
 def test_worked_example_is_what_the_grammar_lets_the_model_write(dialect: Dialect) -> None:
     tools = (
-        Tool(name="weather", parameters=closed(city={"type": "string"})),
+        Tool(name="add", parameters=closed(a={"type": "integer"}, b={"type": "integer"})),
         Tool(name="greet", parameters=closed(name={"type": "string"})),
     )
     calls = [ToolCall(id="", name=call.name, arguments=call.arguments) for call in worked_example.CALLS]
