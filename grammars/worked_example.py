@@ -23,5 +23,8 @@ CALLS = (
     WorkedCall(name="greet", subject="Ana", arguments={"name": "Ana"}),
 )
 
+DEPENDENT = WorkedCall(name="add", subject="the result of 1 and 5", arguments={"a": "$ref:1", "b": 5})
+"""A call that needs the result of another one."""
+
 TOOLS = "add and greet"
 """The tools of the example, as a sentence names them."""
