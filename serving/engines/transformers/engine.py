@@ -97,9 +97,9 @@ class TransformersEngine:
         if not prefix:
             raise RequestError("an empty prefix has nothing to go on from", place="messages")
         compiled = await asyncio.to_thread(self._compile, branches)
-        # The first logits of a branch come from its last read token: without a suffix it needs one of its own.
-        own = 0 if all(branch.suffix for branch in branches) else 1
-        shared, last = tuple(prefix[: len(prefix) - own]), tuple(prefix[len(prefix) - own :])
+        # The first logits of a branch come from its last read token: a branch without a suffix needs one of its own.
+        # So that all stand on the same row, the others read the prefix's last token for themselves, too.
+        shared, last = tuple(prefix[:-1]), tuple(prefix[-1:])
         streams = [
             self._stream(branch, index, constraint, shared, last)
             for index, (branch, constraint) in enumerate(zip(branches, compiled, strict=True))

@@ -136,6 +136,18 @@ async def test_keys_and_values_of_the_prefix_are_held_once_for_all_branches(engi
     assert peaks[1] < 2 * 1000 * engine._model.shape.token_bytes
 
 
+async def test_plan_and_the_branches_that_begin_beside_it_stand_on_one_row(engine: TransformersEngine) -> None:
+    thousand = engine.tokenizer.encode("word " * 1000)[:1000]
+    engine.forget_prefixes()
+    plan = engine.decode(thousand, [branch(engine, "", max_new_tokens=200)])
+    await anext(plan)
+    await ends(
+        engine.decode(thousand, [branch(engine, " a", max_new_tokens=4), branch(engine, " b", max_new_tokens=4)])
+    )
+    await plan.aclose()
+    assert engine.rows_bytes < 1.5 * 1000 * engine._model.shape.token_bytes
+
+
 # Constraints
 
 
