@@ -9,7 +9,7 @@ that refers to the results of others, as soon as it is known under which ids the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -26,8 +26,8 @@ from serving.decode.retry import read_branch, retry_call
 from serving.decode.sequential import decode_sequential, write_text
 from serving.decode.streams import StreamEnded, StreamGroup
 
-PLAN = -1
-"""The key of the plan's streams; those of branches are the places of their calls."""
+PLAN: tuple[int, ...] = ()
+"""The key of the plan's streams; that of branches which begin together are the places of their calls."""
 
 
 async def decode_parallel(round: Round, ledger: Ledger) -> AsyncGenerator[DecodeEvent, None]:
@@ -35,23 +35,24 @@ async def decode_parallel(round: Round, ledger: Ledger) -> AsyncGenerator[Decode
     planning = Planning(round)
     calls = Calls(round, ledger)
     async with (
-        StreamGroup[int](round.engine, round.prefix, round.request.scope) as streams,
+        StreamGroup[tuple[int, ...]](round.engine, round.prefix, round.request.scope) as streams,
         aclosing(streams.events()) as events,
     ):
         streams.start(PLAN, planning.branches)
         async for key, event in events:
             if key == PLAN:
                 planning.take(event)
-                for call in calls.plan(planning.plan):
+                if new := calls.plan(planning.plan):
                     if round.request.parallel_dependencies:
-                        await asyncio.to_thread(calls.take_references, call)
-                    streams.start(call.place, [calls.branch(call, begun_at=planning.steps)])
+                        await asyncio.to_thread(calls.take_references, new)
+                    branches = [calls.branch(call, begun_at=planning.steps) for call in new]
+                    streams.start(tuple(call.place for call in new), branches)
                 if planning.over:
                     ledger.plan(planning.ended)
                     for written in calls.close(complete=planning.complete):
                         yield written
             elif isinstance(event, StreamEnded):
-                for written in calls.take(key, event):
+                for written in calls.take(key[event.index], event):
                     yield written
     rest = calls.rest() if calls.planned else without_calls(round, ledger, planning.complete)
     async with aclosing(rest) as events_of_rest:
@@ -99,10 +100,11 @@ class Calls:
             self._ids[call.place] = new_call_id()
         return new
 
-    def take_references(self, call: PlannedCall) -> None:
-        """Allow the call's arguments to be references to the calls planned before it. Takes milliseconds."""
-        earlier = [1 + place for place in self._before(call.place)]
-        self._tools[call.place] = taking_references(self._tools[call.place], earlier)
+    def take_references(self, calls: Sequence[PlannedCall]) -> None:
+        """Allow the arguments of these to be references to calls planned before. Takes milliseconds each."""
+        for call in calls:
+            earlier = [1 + place for place in self._before(call.place)]
+            self._tools[call.place] = taking_references(self._tools[call.place], earlier)
 
     def branch(self, call: PlannedCall, *, begun_at: int) -> Branch:
         """The branch of a planned call, which begins after so many steps of the plan."""
