@@ -213,9 +213,11 @@ class TestTurns:
         assert {name: turn[name] for name in ("id", "object", "state", "idempotency_key")} == {
             "id": report["turn_id"], "object": "turn", "state": "finished", "idempotency_key": "my key"
         }  # fmt: skip
-        assert [(call["id"], call["arguments"], call["result"], call["round"]) for call in turn["calls"]] == [
+        shown = [(call["id"], call["arguments"], call["result"], call["round"]) for call in turn["calls"]]
+        # A turn shows calls as they started, an answer in call order: branches may end in any order.
+        assert sorted(shown) == sorted(
             (call["id"], call["arguments"], call["result"], 1) for call in report["server_calls"]
-        ]
+        )
         assert all(turn["created_at"] <= call["started_at"] <= call["ended_at"] for call in turn["calls"])
 
     def test_a_turn_without_a_key_is_there_too(self, serve: Serve) -> None:
