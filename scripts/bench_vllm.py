@@ -1,7 +1,8 @@
 """polycall on vLLM against stock vLLM's own constrained tool calling: same weights, same machine, one run.
 
 Both sides have prefix caching and the same block size, and write no optional whitespace. Stock vLLM has its own first
-choice of grammar library, xgrammar; polycall's branches need none of the server. Stock vLLM runs as a server of its own and is asked over HTTP; polycall decodes in this process, on vLLM's `AsyncLLM`.
+choice of grammar library, xgrammar; polycall's branches need none of the server. Stock vLLM runs as a server of its own
+and is asked over HTTP; polycall decodes in this process, on vLLM's `AsyncLLM`.
 
 Each N calls are asked of stock vLLM twice: through its tool calling (`tool_choice: required`, `--tool-strict-level
 parameter`), which writes as many calls as the model likes, and through `structured_outputs` with an array of exactly N.
