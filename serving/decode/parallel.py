@@ -42,7 +42,10 @@ async def decode_parallel(round: Round, ledger: Ledger) -> AsyncGenerator[Decode
         async for key, event in events:
             if key == PLAN:
                 planning.take(event)
-                if new := calls.plan(planning.plan):
+                plan = planning.plan
+                # Forms without a grammar for the whole plan may come to less calls than are asked for: then it is none.
+                enough = not planning.complete or len(plan.calls) >= round.conversation.choice.least
+                if enough and (new := calls.plan(plan)):
                     if round.request.parallel_dependencies:
                         await asyncio.to_thread(calls.take_references, new)
                     branches = [calls.branch(call, begun_at=planning.steps) for call in new]

@@ -28,16 +28,13 @@ from serving.engines.written import Written
 CHOICE_TOKENS = 2048
 """Up to so many allowed tokens are asked for as a choice; a vocabulary's numbers and words of an enum are fewer."""
 
-RUN_TOKENS = 64
-"""The longest run before the matcher has a look: a run that goes astray is not paid for much longer."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Link:
     """One request: what stands before it, and how the server may go on.
 
     One of `allowed` (a choice), `grammar` (a stream) or neither (a run). The server stops after any of `stops`, which
-    is then the last token, and after `most_tokens`. `watched`: somebody reads along, so tokens are wanted as they come.
+    is then the last token, and after `most_tokens`.
     """
 
     prompt: tuple[int, ...]
@@ -46,7 +43,11 @@ class Link:
     stops: frozenset[int] = frozenset()
     allowed: tuple[int, ...] | None = None
     grammar: Constraint | None = None
-    watched: bool = False
+
+    @property
+    def watched(self) -> bool:
+        """Whether tokens are wanted as they come: the matcher ends a run at the first that it refuses."""
+        return self.allowed is None
 
 
 class Chain:
@@ -140,14 +141,12 @@ class Chain:
         sampling = self._sampling()
         if not self._skips:
             grammar = self._branch.constraint
-            return Link(prompt=prompt, most_tokens=self._written.left, sampling=sampling, grammar=grammar, watched=True)
+            return Link(prompt=prompt, most_tokens=self._written.left, sampling=sampling, grammar=grammar)
         most = None if self._choices_due > 0 else self._choice_tokens
         allowed = self._matcher.allowed(most)
         if allowed is not None:
             return Link(prompt=prompt, most_tokens=1, sampling=sampling, allowed=allowed)
-        watched = True
-        tokens = self._written.left if watched else min(RUN_TOKENS, self._written.left)
-        return Link(prompt=prompt, most_tokens=tokens, sampling=sampling, stops=self._stops, watched=watched)
+        return Link(prompt=prompt, most_tokens=self._written.left, sampling=sampling, stops=self._stops)
 
     def _refused(self, link: Link) -> list[BranchEvent]:
         """The next token must be a choice; after runs that brought nothing, so must ever more tokens."""

@@ -129,7 +129,7 @@ def load_vllm(
 ) -> ChainedEngine[VllmLane]:
     """Load a model folder into vLLM. `engine_args` are vLLM's own, by vLLM's names, and override what stands here.
 
-    Must be called where an event loop runs. Raises `ConfigurationError` for arguments that vLLM refuses.
+    Raises `ConfigurationError` for arguments that vLLM refuses.
     """
     given: dict[str, Any] = {
         "model": str(folder),

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grammars.branch import Sampling
-from grammars.conversation import Choice
+from grammars.conversation import Choice, Conversation
 from grammars.dialects import DIALECTS, HERMES, JSON, Dialect
 from grammars.plan import Plan, PlannedCall, outline_text
+from grammars.plan_forms import Joint
 from grammars.prompt import calls_text
 from grammars.tools import Tool, ToolCall
 from serving.decode.events import CallWritten
@@ -141,6 +144,30 @@ async def test_round_without_a_plan_is_decoded_in_one_stream_and_counted(
     assert figures.fallbacks == 1
     assert figures.decoding == "parallel"
     assert round.kinds == ["plan", "stream"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneCall(Joint):
+    """A form whose plan is always one call, whatever is asked for, and is known at its end only."""
+
+    def begun(self, texts: Sequence[str], conversation: Conversation) -> Plan:
+        return Plan()
+
+    def read(self, texts: Sequence[str], conversation: Conversation) -> Plan:
+        return Plan(calls=(PlannedCall(tool="note", subject="part 0"),))
+
+
+async def test_plan_of_too_few_calls_is_none_and_the_round_is_decoded_in_one_stream() -> None:
+    calls = [ToolCall(id="", name="note", arguments={"text": text}) for text in ("a", "b")]
+    round = Round(
+        conversation(Choice(mode="required", least=2)),
+        plan=outline("note", "now"),
+        stream=calls_text(calls, JSON),
+        options=DecodeOptions(plan_form=OneCall(name="one call", asked="")),
+    )
+    events = await round.run()
+    assert [arguments for _, _, arguments in calls_of(events)] == [note("a"), note("b")]
+    assert ended(events).figures.fallbacks == 1
 
 
 async def test_round_without_a_plan_may_still_answer_in_text() -> None:

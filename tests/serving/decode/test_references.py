@@ -126,7 +126,7 @@ async def test_duplicates_that_are_asked_for_keep_the_references_to_each() -> No
 
 
 async def test_a_line_that_is_left_out_as_a_repeat_cannot_be_referred_to_and_its_number_is_not_reused() -> None:
-    lines = (("add", "a"), ("add", "a"), ("add", "b"), ("add", "c"))
+    lines = (("add", "part 0"), ("add", "part 0"), ("add", "part 1"), ("add", "part 2"))
     plan = outline_text(Plan(calls=tuple(PlannedCall(tool=tool, subject=subject) for tool, subject in lines)))
     answers = [add(1, 2), add(3, 4), add("$ref:3", "$ref:1")]
     round = Round(conversation(tools=TOOLS), plan=plan, calls=answers)
