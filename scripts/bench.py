@@ -47,10 +47,11 @@ def decode(
         Literal["transformers", "vllm"], typer.Option(help="What decodes; vllm also measures stock vLLM")
     ] = "transformers",
     calls: Annotated[str, typer.Option(help="How many calls, one row each, separated by commas")] = "1,2,4,8,16",
-    repeats: Annotated[int, typer.Option(min=5, help="Measured runs of each way; medians are reported")] = 5,
+    repeats: Annotated[int, typer.Option(min=1, help="Measured runs of each way; medians are reported")] = 5,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto")] = "auto",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16, or auto for the stored type")] = "auto",
     regimes: Annotated[bool, typer.Option(help="For vllm: FILE-regimes.json: caches, clients")] = True,
+    eager: Annotated[bool, typer.Option(help="For vllm: do not compile; starts sooner, steps take longer")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file")] = None,
     plot_file: Annotated[Path, typer.Option("--plot", help="Draw the plot to this file")] = Path("bench-decode.png"),
 ) -> None:
@@ -58,7 +59,7 @@ def decode(
     counts = [int(count) for count in calls.split(",")]
     console = Console(stderr=True)
     if engine == "vllm":
-        report = measure_vllm(model, dtype, counts, repeats, console, regimes=regimes)
+        report = measure_vllm(model, dtype, counts, repeats, console, regimes=regimes, eager=eager)
         show_vllm(report, machine(), Console())
         draw_vllm(report, machine(), plot_file)
         written = [asdict(row) for row in report.rows]

@@ -59,6 +59,9 @@ CLIENTS = (1, 4, 16)
 REGIMES = ("cold", "warm", "identical")
 """The prefix is new to the server; known but for the question; known whole."""
 
+SETTLE_S = 1.5
+"""The pause before a side is measured: on CPUs, vLLM's processes go on looking for work for a second after the last."""
+
 QUESTION_NUMBERS = count()
 
 
@@ -124,15 +127,21 @@ class VllmReport:
 
 
 def measure_vllm(
-    model: str, dtype: str, counts: Sequence[int], repeats: int, console: Console, *, regimes: bool
+    model: str, dtype: str, counts: Sequence[int], repeats: int, console: Console, *, regimes: bool, eager: bool = False
 ) -> VllmReport:
-    """Both sides started, measured in turn, and stopped."""
+    """Both sides started, measured in turn, and stopped. `eager` ones do not compile the model before."""
     folder = resolve_model(model)
     type_name = "bfloat16" if dtype == "auto" else dtype
-    settings = {"model": model, "engine": "vllm", "dtype": type_name, "engine_args": ENGINE_ARGUMENTS}
+    settings = {
+        "model": model,
+        "engine": "vllm",
+        "dtype": type_name,
+        "engine_args": {**ENGINE_ARGUMENTS, "enforce_eager": eager},
+    }
     engine = build_engine(load_settings(settings))
     log = Path(tempfile.mkdtemp(prefix="polycall-bench-")) / "stock-vllm.log"
-    with stock_vllm(folder, log, "--dtype", type_name, *SERVER_OPTIONS) as base_url:
+    options = [*SERVER_OPTIONS, *(["--enforce-eager"] if eager else [])]
+    with stock_vllm(folder, log, "--dtype", type_name, *options) as base_url:
         return asyncio.run(_measure(engine, base_url, model, counts, repeats, console, regimes=regimes))
 
 
@@ -259,7 +268,9 @@ class Measuring:
                 tools: list[tuple[float, int]] = []
                 for repeat in range(self._repeats + 1):
                     asked = question(self.engine, calls, "warm")
+                    await asyncio.sleep(SETTLE_S)
                     done = {way: await self.decode(asked, request) for way, request in WAYS.items()}
+                    await asyncio.sleep(SETTLE_S)
                     done["vllm"] = await self.stock.array(asked)
                     called = await self.stock.tools(asked)
                     progress.advance(task)
@@ -279,7 +290,9 @@ class Measuring:
                 ours, theirs = [], []
                 for _ in range(2 * self._repeats):
                     asked = question(self.engine, calls, regime)
+                    await asyncio.sleep(SETTLE_S)
                     ours.append((await self.decode(asked, RoundRequest())).seconds)
+                    await asyncio.sleep(SETTLE_S)
                     theirs.append((await self.stock.array(asked)).seconds)
                     progress.advance(task)
                 rows.append(
@@ -301,8 +314,10 @@ class Measuring:
             task = progress.add_task("clients at once", total=2 * len(CLIENTS))
             for clients in CLIENTS:
                 asked = [question(self.engine, calls, "warm") for _ in range(clients)]
+                await asyncio.sleep(SETTLE_S)
                 ours = await calls_per_s(lambda one: self.decode(one, RoundRequest()), asked, calls)
                 progress.advance(task)
+                await asyncio.sleep(SETTLE_S)
                 theirs = await calls_per_s(self.stock.array, asked, calls)
                 progress.advance(task)
                 rows.append(

@@ -21,6 +21,21 @@ Lane = TypeVar("Lane")
 """What the links of one `decode` have in common, such as the replica that has read their prefix."""
 
 
+class LinkSession(Protocol):
+    """One chain on a server. Its links come one after another; each prompt begins with the last one's."""
+
+    def tokens(self, link: Link) -> AsyncGenerator[Sequence[int], None]:
+        """The tokens that the model writes for the link, as they come. Closing it ends the request on the server.
+
+        Raises `Overloaded` if the server cannot answer now, and `RequestError` if it refuses the request.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """There are no more links; the server may forget what it holds for them."""
+        ...
+
+
 class LinkServer(Protocol[Lane]):
     """Answers links: vLLM in process, or any server of completions over HTTP."""
 
@@ -28,11 +43,8 @@ class LinkServer(Protocol[Lane]):
         """The lane of these branches. Raises `NotFound` for an adapter that the server does not have."""
         ...
 
-    def tokens(self, link: Link, lane: Lane) -> AsyncGenerator[Sequence[int], None]:
-        """The tokens that the model writes for the link, as they come. Closing it ends the request on the server.
-
-        Raises `Overloaded` if the server cannot answer now, and `RequestError` if it refuses the request.
-        """
+    def session(self, lane: Lane) -> LinkSession:
+        """A session for one chain. Raises `Overloaded` if the server is gone."""
         ...
 
     @property
@@ -134,18 +146,19 @@ class ChainedEngine(Generic[Lane]):
         """One chain from its first link to its last; what goes wrong is told to the reader, who ends the turn."""
         self.live_branches += 1
         try:
-            tell(events, chain.start())
-            while (link := chain.next_link()) is not None:
-                self.links += 1
-                async with aclosing(self._server.tokens(link, lane)) as batches:
-                    async for tokens in batches:
-                        for token in tokens:
-                            tell(events, chain.take(token))
+            async with aclosing(self._server.session(lane)) as session:
+                tell(events, chain.start())
+                while (link := chain.next_link()) is not None:
+                    self.links += 1
+                    async with aclosing(session.tokens(link)) as batches:
+                        async for tokens in batches:
+                            for token in tokens:
+                                tell(events, chain.take(token))
+                                if not chain.link_is_open:
+                                    break
                             if not chain.link_is_open:
                                 break
-                        if not chain.link_is_open:
-                            break
-                tell(events, chain.end_link())
+                    tell(events, chain.end_link())
         except Exception as error:
             events.put_nowait(error)
         finally:

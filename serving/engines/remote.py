@@ -110,8 +110,25 @@ class RemoteServer:
             cache_salt=scope.tenant or None,
         )
 
-    async def tokens(self, link: Link, lane: RemoteLane) -> AsyncGenerator[Sequence[int], None]:
-        body = vllm_body(link, lane.cache_salt) if self.chains else nim_body(link)
+    def session(self, lane: RemoteLane) -> RemoteSession:
+        return RemoteSession(lane, self._tokenizer, chains=self.chains)
+
+    async def close(self) -> None:
+        for replica in self._replicas:
+            await replica.client.close()
+
+
+class RemoteSession:
+    """The links of one chain as completions, each over the server's prefix cache."""
+
+    def __init__(self, lane: RemoteLane, tokenizer: Tokenizer, *, chains: bool) -> None:
+        self._lane = lane
+        self._tokenizer = tokenizer
+        self._chains = chains
+
+    async def tokens(self, link: Link) -> AsyncGenerator[Sequence[int], None]:
+        lane = self._lane
+        body = vllm_body(link, lane.cache_salt) if self._chains else nim_body(link)
         async with told_apart(lane.replica):
             answer = await lane.replica.client.completions.create(
                 model=lane.model,
@@ -120,7 +137,7 @@ class RemoteServer:
                 temperature=link.sampling.temperature,
                 top_p=link.sampling.top_p,
                 seed=link.sampling.seed,
-                stream=link.watched and self.chains,
+                stream=link.watched and self._chains,
                 extra_body=body,
             )
             if isinstance(answer, Completion):
@@ -133,16 +150,15 @@ class RemoteServer:
 
     def _written(self, completion: Completion, link: Link) -> Sequence[int]:
         choice = completion.choices[0]
-        if not self.chains:
+        if not self._chains:
             return self._tokenizer.encode(canonical(choice.text, link))
         ids = (choice.model_extra or {}).get("token_ids")
         if ids is None:
             raise DecodingFailed("the server returns no token ids: it is no vLLM, or one older than 0.12")
         return [int(token) for token in ids]
 
-    async def close(self) -> None:
-        for replica in self._replicas:
-            await replica.client.close()
+    async def aclose(self) -> None:
+        """There is nothing to forget: each completion was over when it ended."""
 
 
 def load_remote(folder: Path, *, name: str, options: RemoteOptions) -> ChainedEngine[RemoteLane]:

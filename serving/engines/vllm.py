@@ -6,18 +6,19 @@ starts; whatever decodes at a time, of however many turns, shares its steps and 
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
 import itertools
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.engine.protocol import StreamingInput
 from vllm.exceptions import VLLMValidationError
-from vllm.inputs import TokensPrompt
+from vllm.inputs import tokens_input
 from vllm.lora.request import LoRARequest
+from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
@@ -62,43 +63,95 @@ class VllmServer:
         return self._engine is not None and bool(self._engine.is_running and not self._engine.errored)
 
     def lane(self, prefix: Sequence[int], scope: Scope) -> VllmLane:
-        """A prefix always goes to the same replica, so that a turn's plan, branches and next rounds find it there."""
+        """A prefix always goes to the same replica, so that a round's plan and branches find it there."""
         if scope.adapter is not None and scope.adapter not in self._adapters:
             raise NotFound(f"there is no adapter {scope.adapter!r}", place="model")
-        digest = hashlib.sha256(repr(tuple(prefix[:256])).encode()).digest()
         return VllmLane(
-            rank=digest[0] % self._ranks if self._ranks > 1 else None,
+            rank=hash(tuple(prefix)) % self._ranks if self._ranks > 1 else None,
             cache_salt=scope.tenant or None,
             adapter=None if scope.adapter is None else self._adapters[scope.adapter],
         )
 
-    async def tokens(self, link: Link, lane: VllmLane) -> AsyncGenerator[Sequence[int], None]:
+    def session(self, lane: VllmLane) -> VllmSession:
         if self._engine is None:
             raise Overloaded("the engine is shut down")
-        prompt = TokensPrompt(prompt_token_ids=list(link.prompt))
-        if lane.cache_salt is not None:
-            prompt["cache_salt"] = lane.cache_salt
-        outputs = self._engine.generate(
-            prompt,
-            sampling_params(link),
-            request_id=f"polycall-{next(self._numbers)}",
-            lora_request=lane.adapter,
-            data_parallel_rank=lane.rank,
-        )
-        try:
-            async with aclosing(outputs):
-                async for output in outputs:
-                    yield output.outputs[0].token_ids
-        except EngineDeadError as error:
-            raise Overloaded("the engine has died") from error
-        except VLLMValidationError as error:
-            raise RequestError(f"the engine refuses the request: {error}", place="messages") from error
+        return VllmSession(self._engine, lane, f"polycall-{next(self._numbers)}")
 
     async def close(self) -> None:
         """Shut down, and let go of the engine: at the interpreter's exit vLLM can no longer clean up after itself."""
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.shutdown()
+
+
+class VllmSession:
+    """The links of one chain as one of vLLM's streaming-input requests, which keeps what it has read between them.
+
+    vLLM holds the keys and values of all that a session read and wrote, but for the last token of each link; the next
+    link sends that token and what follows it. A link that goes on elsewhere, because what was written after some token
+    is not wanted, ends the request and begins another one over the prefix cache.
+    """
+
+    def __init__(self, engine: AsyncLLM, lane: VllmLane, name: str) -> None:
+        self._engine = engine
+        self._lane = lane
+        self._name = name
+        # Where vLLM speculates, a link's last token may be held after all: then each link is a request of its own.
+        self._keeps = engine.vllm_config.speculative_config is None
+        self._requests = itertools.count()
+        self._held: tuple[int, ...] = ()
+        self._inputs: asyncio.Queue[StreamingInput] = asyncio.Queue()
+        self._outputs: AsyncGenerator[RequestOutput, None] | None = None
+
+    async def tokens(self, link: Link) -> AsyncGenerator[Sequence[int], None]:
+        """The tokens that the model writes for the link, as they come. Leaving them early ends the request."""
+        length = len(self._held)
+        if link.prompt[:length] != self._held or len(link.prompt) == length:
+            await self.aclose()
+        new = list(link.prompt[len(self._held) :])
+        prompt = tokens_input(new, cache_salt=self._lane.cache_salt)
+        params = sampling_params(link)
+        self._inputs.put_nowait(StreamingInput(prompt=prompt, sampling_params=params))
+        if self._outputs is None:
+            self._outputs = self._engine.generate(
+                taken_from(self._inputs),
+                params,
+                request_id=f"{self._name}-{next(self._requests)}",
+                lora_request=self._lane.adapter,
+                data_parallel_rank=self._lane.rank,
+            )
+        written = list(link.prompt)
+        ended = False
+        try:
+            async for output in self._outputs:
+                [choice] = output.outputs
+                written += choice.token_ids
+                ended = choice.finish_reason is not None
+                yield choice.token_ids
+                if ended:
+                    break
+        except EngineDeadError as error:
+            raise Overloaded("the engine has died") from error
+        except VLLMValidationError as error:
+            raise RequestError(f"the engine refuses the request: {error}", place="messages") from error
+        finally:
+            self._held = tuple(written[:-1])
+            if not (ended and self._keeps):
+                await self.aclose()
+
+    async def aclose(self) -> None:
+        """End the request; what is still written for it is aborted."""
+        outputs, self._outputs = self._outputs, None
+        self._held = ()
+        self._inputs = asyncio.Queue()
+        if outputs is not None:
+            await outputs.aclose()
+
+
+async def taken_from(inputs: asyncio.Queue[StreamingInput]) -> AsyncGenerator[StreamingInput, None]:
+    """What is put into the queue, without an end: who reads it ends it."""
+    while True:
+        yield await inputs.get()
 
 
 def sampling_params(link: Link) -> SamplingParams:
@@ -115,7 +168,8 @@ def sampling_params(link: Link) -> SamplingParams:
         structured_outputs=grammar,
         detokenize=False,
         skip_special_tokens=False,
-        output_kind=RequestOutputKind.DELTA if link.watched else RequestOutputKind.FINAL_ONLY,
+        output_kind=RequestOutputKind.DELTA,
+        skip_clone=True,  # made for one link, and never changed
     )
 
 

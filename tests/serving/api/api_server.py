@@ -21,6 +21,7 @@ from grammars.tools import json_text
 from serving.api.app import ApiOptions, create_app
 from serving.decode.round import Decoder
 from serving.engines.scripted import Answer, ScriptedEngine
+from serving.engines.transformers.engine import TransformersEngine
 from serving.execute.execute import Executor
 from serving.execute.journal import Journal
 from serving.execute.registry import Registry
@@ -60,7 +61,7 @@ def is_text(constraint: Constraint) -> bool:
 @dataclass
 class Server:
     url: str
-    engine: ScriptedEngine
+    engine: ScriptedEngine | TransformersEngine
     runner: TurnRunner
     api_key: str = "no key"
 
@@ -75,7 +76,7 @@ class Server:
 
 @contextmanager
 def running(
-    engine: ScriptedEngine,
+    engine: ScriptedEngine | TransformersEngine,
     registry: Registry,
     limits: TurnLimits,
     options: ApiOptions,

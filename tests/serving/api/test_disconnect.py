@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx
 import pytest
 
+from serving.api.app import ApiOptions
+from serving.engines.transformers.engine import TransformersEngine
 from serving.execute.registry import Registry
-from tests.serving.api.api_server import Serve, Server
+from serving.turn_request import TurnLimits
+from tests.serving.api.api_server import Serve, Server, running
 
 STEP_S = 0.1
 
@@ -43,6 +47,25 @@ def test_branches_are_free_within_one_step_after_the_client_left(serve: Serve, s
     took_s = until(lambda: server.engine.live_branches == 0, 1)
     assert took_s < 2 * STEP_S, "the time of one step, and of the news of the closed connection"
     until(lambda: server.runner.live_turns == 0, 1)
+
+
+@pytest.mark.slow
+def test_branches_on_a_real_model_are_free_within_one_step_after_the_client_left(smollm2_folder: Path) -> None:
+    engine = TransformersEngine.load(smollm2_folder, name="smollm2-135m", device="cpu")
+    note = {"type": "string", "minLength": 400, "maxLength": 500}
+    parameters = {"type": "object", "properties": {"note": note}, "required": ["note"]}
+    tools = [{"type": "function", "function": {"name": name, "parameters": parameters}} for name in ("read", "write")]
+    asked = {"tools": tools, "tool_choice": "required", "polycall": {"exact_tools": ["read", "write"]}}
+    with running(engine, Registry(), TurnLimits(), ApiOptions()) as server:
+        with (
+            httpx.Client(base_url=server.url, timeout=60) as client,
+            client.stream("POST", "/v1/chat/completions", json=body(server, stream=True) | asked) as response,
+        ):
+            next(response.iter_lines())
+            until(lambda: engine.live_branches >= 2, 30)
+        steps = engine.steps
+        until(lambda: engine.live_branches == 0, 5)
+        assert engine.steps - steps <= 2, "the step under way, and one while the news of the closed connection comes"
 
 
 def test_a_client_that_leaves_while_its_first_token_is_awaited_is_noticed(serve: Serve) -> None:
