@@ -81,23 +81,27 @@ def outline_constraint(conversation: Conversation, aliases: Mapping[str, str] | 
     return Constraint.regex(to_regex(Sequence([*lines, Regex(END)])), pauses="\n")
 
 
-def read_outline(text: str, *, least: int = 0) -> Plan:
-    """The plan that an outline says, or so far says while its last line is missing.
+def read_outline(text: str, *, least: int = 0, most: int | None = None) -> Plan:
+    """The plan that an outline says; with the `most` calls that it may come to, what an unfinished one says so far.
 
-    Repeated lines are removed, the later ones first, down to `least` calls. So of an unfinished outline, read without
-    a `least`, every call is also a call of the finished one's plan.
+    Lines that say the same as an earlier one are left out, see `without_repeats`.
     """
     calls = []
     for place, written in enumerate(text.split("\n")[:-1]):
         name, _, subject = written.partition(": ")
         calls.append(PlannedCall(tool=name, subject=subject.strip(" "), place=place))
-    return without_repeats(calls, least=least)
+    return without_repeats(calls, least=least, most=most)
 
 
-def without_repeats(calls: list[PlannedCall], *, least: int) -> Plan:
-    """The plan of these calls without those that say the same as an earlier one; where that is too few, with some."""
+def without_repeats(calls: list[PlannedCall], *, least: int, most: int | None = None) -> Plan:
+    """The plan of these calls without those that say the same as an earlier one, the later ones first, down to `least`.
+
+    While calls may follow, up to `most` in all, only those repeats are taken that are needed even if all that follow
+    are new. So every call of what is read early is also one of the finished plan.
+    """
     repeats = [call for index, call in enumerate(calls) if call in calls[:index]]
-    removed = {call.place for call in repeats[max(0, len(repeats) - (len(calls) - least)) :]}
+    sure = least if most is None else least - (most - len(calls))
+    removed = {call.place for call in repeats[max(0, len(repeats) - (len(calls) - sure)) :]}
     return Plan(calls=tuple(call for call in calls if call.place not in removed))
 
 

@@ -86,7 +86,8 @@ class Joint:
         return [PlanStream(constraint=outline_constraint(conversation))]
 
     def begun(self, texts: Sequence[str], conversation: Conversation) -> Plan:
-        return read_outline(texts[0])
+        choice = conversation.choice
+        return read_outline(texts[0], least=choice.least, most=choice.most)
 
     def read(self, texts: Sequence[str], conversation: Conversation) -> Plan:
         return read_outline(texts[0], least=conversation.choice.least)
@@ -110,7 +111,8 @@ class Aliases:
         return [PlanStream(constraint=outline_constraint(conversation, letters))]
 
     def begun(self, texts: Sequence[str], conversation: Conversation) -> Plan:
-        return named(read_outline(texts[0]), conversation)
+        choice = conversation.choice
+        return named(read_outline(texts[0], least=choice.least, most=choice.most), conversation)
 
     def read(self, texts: Sequence[str], conversation: Conversation) -> Plan:
         return named(read_outline(texts[0], least=conversation.choice.least), conversation)
@@ -136,7 +138,8 @@ class Array:
         return [PlanStream(constraint=Constraint.regex(rf"\[{items}\]", pauses='"'))]
 
     def begun(self, texts: Sequence[str], conversation: Conversation) -> Plan:
-        return read_array(texts[0])
+        choice = conversation.choice
+        return read_array(texts[0], least=choice.least, most=choice.most)
 
     def read(self, texts: Sequence[str], conversation: Conversation) -> Plan:
         return read_array(texts[0], least=conversation.choice.least)
@@ -148,13 +151,13 @@ def array_item(names: Sequence[str]) -> str:
     return rf'\{{"name": "({"|".join(map(re.escape, names))})", "request": "{subject}"\}}'
 
 
-def read_array(text: str, *, least: int = 0) -> Plan:
-    """The plan that an array says, or so far says."""
+def read_array(text: str, *, least: int = 0, most: int | None = None) -> Plan:
+    """The plan that an array says; with the `most` calls that it may come to, what an unfinished one says so far."""
     found = re.findall(r'\{"name": "([^"]*)", "request": "([^"]*)"\}', text)
     calls = [
         PlannedCall(tool=name, subject=subject.strip(), place=place) for place, (name, subject) in enumerate(found)
     ]
-    return without_repeats(calls, least=least)
+    return without_repeats(calls, least=least, most=most)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,6 +47,9 @@ def decode(
         Literal["transformers", "vllm"], typer.Option(help="What decodes; vllm also measures stock vLLM")
     ] = "transformers",
     calls: Annotated[str, typer.Option(help="How many calls, one row each, separated by commas")] = "1,2,4,8,16",
+    question: Annotated[
+        Literal["lines", "prose"], typer.Option(help="How the calls are asked for: one a line, or in a sentence")
+    ] = "lines",
     repeats: Annotated[int, typer.Option(min=1, help="Measured runs of each way; medians are reported")] = 5,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto")] = "auto",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16, or auto for the stored type")] = "auto",
@@ -59,7 +62,7 @@ def decode(
     counts = [int(count) for count in calls.split(",")]
     console = Console(stderr=True)
     if engine == "vllm":
-        report = measure_vllm(model, dtype, counts, repeats, console, regimes=regimes, eager=eager)
+        report = measure_vllm(model, dtype, counts, repeats, console, question, regimes=regimes, eager=eager)
         show_vllm(report, machine(), Console())
         draw_vllm(report, machine(), plot_file)
         written = [asdict(row) for row in report.rows]
@@ -68,7 +71,7 @@ def decode(
             json_file.with_stem(f"{json_file.stem}-regimes").write_text(json.dumps(beside, indent=1) + "\n")
     else:
         settings = load_settings({"model": model, "engine": engine, "device": device, "dtype": dtype})
-        rows: list[DecodeRow] = measure_decode(build_engine(settings), engine, counts, repeats, console)
+        rows: list[DecodeRow] = measure_decode(build_engine(settings), engine, counts, repeats, console, question)
         Console().print(table(rows, machine()))
         draw(rows, machine(), plot_file)
         written = [asdict(row) for row in rows]

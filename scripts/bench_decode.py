@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Literal
 
 import torch
 from rich.console import Console
@@ -65,6 +66,10 @@ TOOL = Tool(
 )
 
 
+Question = Literal["lines", "prose"]
+"""How the calls are asked for."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DecodeRow:
     """N calls of three arguments: medians of seconds, decode steps on the critical path, memory in MiB.
@@ -76,6 +81,7 @@ class DecodeRow:
 
     engine: str
     model: str
+    question: Question
     calls: int
     sequential_s: float
     sequential_skipping_s: float
@@ -110,22 +116,27 @@ WAYS = {
 
 
 def measure_decode(
-    engine: Engine, engine_name: str, counts: Sequence[int], repeats: int, console: Console
+    engine: Engine,
+    engine_name: str,
+    counts: Sequence[int],
+    repeats: int,
+    console: Console,
+    question: Question = "lines",
 ) -> list[DecodeRow]:
     """One row for each number of calls, with a progress bar on `console`. Closes the engine."""
-    return asyncio.run(_measure(engine, engine_name, counts, repeats, console))
+    return asyncio.run(_measure(engine, engine_name, counts, repeats, console, question))
 
 
 async def _measure(
-    engine: Engine, engine_name: str, counts: Sequence[int], repeats: int, console: Console
+    engine: Engine, engine_name: str, counts: Sequence[int], repeats: int, console: Console, question: Question
 ) -> list[DecodeRow]:
     decoder = Decoder(engine, dialect_of(engine.tokenizer))
     rows: list[DecodeRow] = []
-    one_branch = await peak_mib(decoder, weather_question(engine, 1))
+    one_branch = await peak_mib(decoder, weather_question(engine, 1, question))
     with Progress(console=console) as progress:
         task = progress.add_task("decoding", total=len(counts) * (repeats + 1) * len(WAYS))
         for count in counts:
-            conversation = weather_question(engine, count)
+            conversation = weather_question(engine, count, question)
             runs: dict[str, list[Run]] = {way: [] for way in WAYS}
             for repeat in range(repeats + 1):
                 for way, request in WAYS.items():
@@ -133,7 +144,9 @@ async def _measure(
                     if repeat:  # the first is the warm-up
                         runs[way].append(run)
                     progress.advance(task)
-            rows.append(row_of(engine, engine_name, count, runs, await peak_mib(decoder, conversation), one_branch))
+            rows.append(
+                row_of(engine, engine_name, question, count, runs, await peak_mib(decoder, conversation), one_branch)
+            )
     await engine.close()
     return rows
 
@@ -141,6 +154,7 @@ async def _measure(
 def row_of(
     engine: Engine,
     engine_name: str,
+    question: Question,
     count: int,
     runs: dict[str, list[Run]],
     peak: float | None,
@@ -151,6 +165,7 @@ def row_of(
     return DecodeRow(
         engine=engine_name,
         model=engine.model,
+        question=question,
         calls=count,
         sequential_s=round(seconds["sequential"], 4),
         sequential_skipping_s=round(seconds["sequential_skipping"], 4),
@@ -166,15 +181,24 @@ def row_of(
     )
 
 
-def weather_question(engine: Engine, count: int) -> Conversation:
+def request_text(cities: Sequence[str], days: int, question: Question) -> str:
+    """The request for these cities. Asked in prose, SmolLM2-135M copies the worked example into its outline; asked in
+    lines, it writes the outline that larger models write, a city a line.
+    """
+    if question == "prose":
+        return f"What is the weather in {', '.join(cities)}? In celsius, for the next {days} days."
+    lines = "\n".join(f"{TOOL.name}: {city}" for city in cities)
+    return f"Get the weather in celsius for the next {days} days.\n{lines}"
+
+
+def weather_question(engine: Engine, count: int, question: Question = "lines") -> Conversation:
     """A request for `count` calls, exactly, behind system text that makes the prefix about a thousand tokens long."""
-    cities = [CITIES[index % len(CITIES)] for index in range(count)]
-    question = f"What is the weather in {', '.join(cities)}? In celsius, for the next 3 days."
+    text = request_text([CITIES[index % len(CITIES)] for index in range(count)], 3, question)
     choice = Choice(mode="required", least=count, most=count)
     sentence = "You are a careful assistant of a travel agency. "
-    needed = PREFIX_TOKENS - len(engine.tokenizer.encode(question)) - 350  # about what tools and instructions take
+    needed = PREFIX_TOKENS - len(engine.tokenizer.encode(text)) - 350  # about what tools and instructions take
     system = sentence * max(1, needed // len(engine.tokenizer.encode(sentence)))
-    messages = [Message(role="system", text=system), Message(role="user", text=question)]
+    messages = [Message(role="system", text=system), Message(role="user", text=text)]
     return Conversation.read(messages, [TOOL], choice)
 
 

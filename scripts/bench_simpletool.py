@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from bench_decode import TOOL, decode_once
-from bench_vllm import ENGINE_ARGUMENTS, question
+from bench_vllm import ENGINE_ARGUMENTS, regime_question
 from rich.console import Console
 from rich.progress import Progress
 
@@ -98,7 +98,7 @@ async def simpletool_rows(engine: Engine, counts: Sequence[int], repeats: int, c
         for calls in counts:
             ours, theirs = [], []
             for repeat in range(repeats + 1):
-                asked = question(engine, calls, "warm")
+                asked = regime_question(engine, calls, "warm", "lines")
                 run = await decode_once(decoder, asked, RoundRequest(), calls)
                 start_s = time.perf_counter()
                 await call_by_call(engine, asked, calls)
@@ -140,7 +140,7 @@ async def call_by_call(engine: Engine, conversation: Conversation, calls: int) -
 async def step_rows(engine: Engine, tokens: int, repeats: int, console: Console) -> list[StepRow]:
     """What one decode step costs with more branches. Time from the first progress of all to the last, over steps."""
     prefix = await asyncio.to_thread(
-        render, question(engine, 8, "identical"), dialect_of(engine.tokenizer), engine.tokenizer
+        render, regime_question(engine, 8, "identical", "lines"), dialect_of(engine.tokenizer), engine.tokenizer
     )
     rows: list[StepRow] = []
     with Progress(console=console) as progress:

@@ -29,7 +29,7 @@ COLUMNS = {
 
 def table(rows: Sequence[DecodeRow], machine: str) -> Table:
     """The rows as a table, one column a number of calls, with model and machine above it."""
-    view = Table(title=f"{rows[0].model} on {rows[0].engine}, {machine}")
+    view = Table(title=f"{rows[0].model} on {rows[0].engine}, {machine}, asked in {rows[0].question}")
     view.add_column("")
     for row in rows:
         view.add_column(f"{row.calls} calls" if row.calls > 1 else "1 call", justify="right")

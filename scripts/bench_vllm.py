@@ -11,7 +11,6 @@ parameter`), which writes as many calls as the model likes, and through `structu
 from __future__ import annotations
 
 import asyncio
-import json
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -21,17 +20,14 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from bench_decode import CITIES, TOOL, WAYS, Run, decode_once, weather_question
-from openai import AsyncOpenAI
+from bench_decode import CITIES, WAYS, Question, Run, decode_once, request_text, weather_question
+from bench_stock import StockVllm
 from rich.console import Console
 from rich.progress import Progress
 from stock_vllm import stock_vllm
 
-from grammars import array
 from grammars.conversation import Conversation, Message
 from grammars.dialects import dialect_of
-from grammars.prompt import render
-from grammars.schema import read_schema
 from serving.config import load_settings
 from serving.decode.round import Decoder, RoundRequest
 from serving.engines.base import Engine
@@ -50,9 +46,6 @@ SERVER_OPTIONS = (
     *("--structured-outputs-config.backend", "xgrammar"),  # vLLM's own choice; guidance refuses its hermes tool calls
     *("--structured-outputs-config.disable_any_whitespace", "true"),
 )
-
-CLOSED: dict[str, Any] = {**TOOL.parameters, "additionalProperties": False}
-"""The tool's schema as polycall itself reads it: else a weak model invents arguments without end."""
 
 CLIENTS = (1, 4, 16)
 
@@ -76,6 +69,7 @@ class VllmRow:
 
     engine: str
     model: str
+    question: Question
     calls: int
     sequential_s: float
     sequential_skipping_s: float
@@ -127,7 +121,15 @@ class VllmReport:
 
 
 def measure_vllm(
-    model: str, dtype: str, counts: Sequence[int], repeats: int, console: Console, *, regimes: bool, eager: bool = False
+    model: str,
+    dtype: str,
+    counts: Sequence[int],
+    repeats: int,
+    console: Console,
+    question: Question,
+    *,
+    regimes: bool,
+    eager: bool,
 ) -> VllmReport:
     """Both sides started, measured in turn, and stopped. `eager` ones do not compile the model before."""
     folder = resolve_model(model)
@@ -142,7 +144,7 @@ def measure_vllm(
     log = Path(tempfile.mkdtemp(prefix="polycall-bench-")) / "stock-vllm.log"
     options = [*SERVER_OPTIONS, *(["--enforce-eager"] if eager else [])]
     with stock_vllm(folder, log, "--dtype", type_name, *options) as base_url:
-        return asyncio.run(_measure(engine, base_url, model, counts, repeats, console, regimes=regimes))
+        return asyncio.run(_measure(engine, base_url, model, counts, repeats, console, question, regimes=regimes))
 
 
 async def _measure(
@@ -152,11 +154,12 @@ async def _measure(
     counts: Sequence[int],
     repeats: int,
     console: Console,
+    question: Question,
     *,
     regimes: bool,
 ) -> VllmReport:
     stock = StockVllm(base_url, engine)
-    measuring = Measuring(engine, stock, console, repeats)
+    measuring = Measuring(engine, stock, console, repeats, question)
     try:
         return VllmReport(
             rows=await measuring.rows(counts, model),
@@ -168,91 +171,25 @@ async def _measure(
         await engine.close()
 
 
-class StockVllm:
-    """Stock vLLM, asked as its users ask it."""
-
-    def __init__(self, base_url: str, engine: Engine) -> None:
-        self._client = AsyncOpenAI(base_url=base_url, api_key="none", timeout=300, max_retries=0)
-        self._tokenizer = engine.tokenizer
-        self._dialect = dialect_of(engine.tokenizer)
-
-    async def array(self, conversation: Conversation) -> Run:
-        """The array of exactly N calls, over the prompt that polycall's own sequential decoding has."""
-        calls = conversation.choice.least
-        asked = array.instructions(self._dialect)
-        prompt = render(conversation, self._dialect, self._tokenizer, instructions=asked)
-        start_s = time.perf_counter()
-        answer = await self._client.completions.create(
-            model="there",
-            prompt=list(prompt),
-            max_tokens=2048,
-            temperature=0,
-            extra_body={"structured_outputs": {"json": array_schema(calls)}, "add_special_tokens": False},
-        )
-        seconds = time.perf_counter() - start_s
-        usage = answer.usage
-        valid = are_valid(answer.choices[0].text, calls)
-        return Run(seconds=seconds, steps=usage.completion_tokens if usage else 0, plan_steps=0, valid=valid)
-
-    async def tools(self, conversation: Conversation) -> tuple[float, int]:
-        """Its own tool calling: seconds, and how many calls the model makes of its own accord."""
-        messages: Any = [{"role": message.role, "content": message.text} for message in conversation.messages]
-        tool: Any = {"type": "function", "function": {"name": TOOL.name, "parameters": CLOSED}}
-        start_s = time.perf_counter()
-        answer = await self._client.chat.completions.create(
-            model="there",
-            messages=messages,
-            tools=[tool],
-            tool_choice="required",
-            temperature=0,
-            max_tokens=2048,
-        )
-        return time.perf_counter() - start_s, len(answer.choices[0].message.tool_calls or [])
-
-    async def close(self) -> None:
-        await self._client.close()
-
-
-def are_valid(text: str, calls: int) -> bool:
-    """Whether the text is exactly so many calls, each with arguments as the tool wants them."""
-    try:
-        written = json.loads(text)
-    except ValueError:
-        return False
-    schema = read_schema(TOOL.parameters)
-    return len(written) == calls and not any(schema.problems(call["arguments"]) for call in written)
-
-
-def array_schema(calls: int) -> Mapping[str, Any]:
-    """A JSON array of exactly so many calls."""
-    call = {
-        "type": "object",
-        "properties": {"name": {"const": TOOL.name}, "arguments": CLOSED},
-        "required": ["name", "arguments"],
-        "additionalProperties": False,
-    }
-    return {"type": "array", "items": call, "minItems": calls, "maxItems": calls}
-
-
-def question(engine: Engine, calls: int, regime: str) -> Conversation:
+def regime_question(engine: Engine, calls: int, regime: str, question: Question) -> Conversation:
     """The weather question for so many cities: the same one, one with a new beginning, or one with a new end."""
-    known = weather_question(engine, calls)
+    known = weather_question(engine, calls, question)
     number = next(QUESTION_NUMBERS)
     system, user = known.messages
     if regime == "cold":
         system = replace(system, text=f"Conversation {number}. {system.text}")
     if regime == "warm":
         cities = [CITIES[(number + index) % len(CITIES)] for index in range(calls)]
-        text = f"What is the weather in {', '.join(cities)}? In celsius, for the next {2 + number % 7} days."
-        user = Message(role="user", text=text)
+        user = Message(role="user", text=request_text(cities, 2 + number % 7, question))
     return Conversation.read([system, user], known.tools, known.choice)
 
 
 class Measuring:
     """Both sides, in turn, on the same questions."""
 
-    def __init__(self, engine: Engine, stock: StockVllm, console: Console, repeats: int) -> None:
+    def __init__(self, engine: Engine, stock: StockVllm, console: Console, repeats: int, question: Question) -> None:
         self.engine = engine
+        self._question: Question = question
         self.stock = stock
         self._console = console
         self._repeats = repeats
@@ -267,7 +204,7 @@ class Measuring:
                 runs: dict[str, list[Run]] = {way: [] for way in (*WAYS, "vllm")}
                 tools: list[tuple[float, int]] = []
                 for repeat in range(self._repeats + 1):
-                    asked = question(self.engine, calls, "warm")
+                    asked = self.question(calls, "warm")
                     await asyncio.sleep(SETTLE_S)
                     done = {way: await self.decode(asked, request) for way, request in WAYS.items()}
                     await asyncio.sleep(SETTLE_S)
@@ -278,7 +215,7 @@ class Measuring:
                         tools.append(called)
                         for way, run in done.items():
                             runs[way].append(run)
-                rows.append(row_of(model, calls, runs, tools))
+                rows.append(row_of(model, self._question, calls, runs, tools))
         return rows
 
     async def regimes(self, calls: int) -> list[RegimeRow]:
@@ -289,7 +226,7 @@ class Measuring:
             for regime in REGIMES:
                 ours, theirs = [], []
                 for _ in range(2 * self._repeats):
-                    asked = question(self.engine, calls, regime)
+                    asked = self.question(calls, regime)
                     await asyncio.sleep(SETTLE_S)
                     ours.append((await self.decode(asked, RoundRequest())).seconds)
                     await asyncio.sleep(SETTLE_S)
@@ -313,7 +250,7 @@ class Measuring:
         with Progress(console=self._console) as progress:
             task = progress.add_task("clients at once", total=2 * len(CLIENTS))
             for clients in CLIENTS:
-                asked = [question(self.engine, calls, "warm") for _ in range(clients)]
+                asked = [self.question(calls, "warm") for _ in range(clients)]
                 await asyncio.sleep(SETTLE_S)
                 ours = await calls_per_s(lambda one: self.decode(one, RoundRequest()), asked, calls)
                 progress.advance(task)
@@ -330,6 +267,9 @@ class Measuring:
                 )
         return rows
 
+    def question(self, calls: int, regime: str) -> Conversation:
+        return regime_question(self.engine, calls, regime, self._question)
+
     async def decode(self, conversation: Conversation, request: RoundRequest) -> Run:
         return await decode_once(self._decoder, conversation, request, conversation.choice.least)
 
@@ -343,12 +283,15 @@ async def calls_per_s(
     return len(asked) * calls / (time.perf_counter() - start_s)
 
 
-def row_of(model: str, calls: int, runs: Mapping[str, Sequence[Run]], tools: Sequence[tuple[float, int]]) -> VllmRow:
+def row_of(
+    model: str, question: Question, calls: int, runs: Mapping[str, Sequence[Run]], tools: Sequence[tuple[float, int]]
+) -> VllmRow:
     seconds = {way: median(run.seconds for run in done) for way, done in runs.items()}
     ours = runs["parallel"]
     return VllmRow(
         engine="vllm",
         model=model,
+        question=question,
         calls=calls,
         sequential_s=round(seconds["sequential"], 4),
         sequential_skipping_s=round(seconds["sequential_skipping"], 4),

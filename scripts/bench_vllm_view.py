@@ -27,15 +27,20 @@ def table_of(title: str, rows: Sequence[Any]) -> Table:
     return view
 
 
+def title_of(report: VllmReport, machine: str) -> str:
+    """The conditions of the first table and of the plot."""
+    first = report.rows[0]
+    return f"{first.model} on vLLM beside stock vLLM, {machine}, asked in {first.question}, warm prefix, one client"
+
+
 def show_vllm(report: VllmReport, machine: str, console: Console) -> None:
     """All tables of the report."""
-    title = f"{report.rows[0].model} on vLLM beside stock vLLM, {machine}, warm prefix, one client"
-    turned = Table(title=title)
+    turned = Table(title=title_of(report, machine))
     turned.add_column("")
     for row in report.rows:
         turned.add_column(f"{row.calls} calls" if row.calls > 1 else "1 call", justify="right")
     for name in asdict(report.rows[0]):
-        if name not in ("engine", "model", "calls"):
+        if name not in ("engine", "model", "question", "calls"):
             turned.add_row(name.replace("_", " "), *(str(getattr(row, name)) for row in report.rows))
     console.print(turned)
     if report.regimes:
@@ -77,5 +82,5 @@ def draw_vllm(report: VllmReport, machine: str, path: Path) -> None:
         axes.grid(alpha=0.3)
         axes.legend()
     seconds.set_xticks(counts)
-    figure.suptitle(f"{report.rows[0].model} on vLLM, {machine}, warm prefix, one client", fontsize=10)
+    figure.suptitle(title_of(report, machine), fontsize=10)
     figure.savefig(path, dpi=150)

@@ -34,13 +34,14 @@ class Link:
     """One request: what stands before it, and how the server may go on.
 
     One of `allowed` (a choice), `grammar` (a stream) or neither (a run). The server stops after any of `stops`, which
-    is then the last token, and after `most_tokens`.
+    is then the last token, and after `most_tokens`. With `stops_later`, the grammar allows none of them at first.
     """
 
     prompt: tuple[int, ...]
     most_tokens: int
     sampling: Sampling
     stops: frozenset[int] = frozenset()
+    stops_later: bool = False
     allowed: tuple[int, ...] | None = None
     grammar: Constraint | None = None
 
@@ -146,7 +147,13 @@ class Chain:
         allowed = self._matcher.allowed(most)
         if allowed is not None:
             return Link(prompt=prompt, most_tokens=1, sampling=sampling, allowed=allowed)
-        return Link(prompt=prompt, most_tokens=self._written.left, sampling=sampling, stops=self._stops)
+        return Link(
+            prompt=prompt,
+            most_tokens=self._written.left,
+            sampling=sampling,
+            stops=self._stops,
+            stops_later=not any(map(self._matcher.allows, self._stops)),
+        )
 
     def _refused(self, link: Link) -> list[BranchEvent]:
         """The next token must be a choice; after runs that brought nothing, so must ever more tokens."""

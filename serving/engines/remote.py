@@ -196,6 +196,7 @@ def vllm_body(link: Link, cache_salt: str | None) -> Mapping[str, Any]:
         "add_special_tokens": False,
         "skip_special_tokens": False,
         "stop_token_ids": sorted(link.stops),
+        "min_tokens": int(link.stops_later),
     }
     if cache_salt is not None:
         body["cache_salt"] = cache_salt

@@ -164,6 +164,7 @@ def sampling_params(link: Link) -> SamplingParams:
         seed=sampling.seed,
         max_tokens=link.most_tokens,
         stop_token_ids=sorted(link.stops),
+        min_tokens=int(link.stops_later),
         allowed_token_ids=None if link.allowed is None else list(link.allowed),
         structured_outputs=grammar,
         detokenize=False,

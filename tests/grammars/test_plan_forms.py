@@ -58,13 +58,38 @@ def test_texts_of_a_form_are_allowed_and_read_as_the_calls_they_say(
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=list(FORMS))
-def test_what_an_unfinished_plan_says_already_is_part_of_the_finished_one(form: PlanForm) -> None:
-    asked = conversation(Choice(mode="auto", most=6))
-    texts = [str(walk(stream.constraint, 3 + index)) for index, stream in enumerate(form.streams(asked))]
+@pytest.mark.parametrize("choice", [Choice(mode="auto", most=6), Choice(mode="required", least=3, most=4)], ids=str)
+@pytest.mark.parametrize("seed", range(3))
+def test_what_an_unfinished_plan_says_already_is_part_of_the_finished_one(
+    form: PlanForm, choice: Choice, seed: int
+) -> None:
+    asked = conversation(choice)
+    texts = [str(walk(stream.constraint, seed + index)) for index, stream in enumerate(form.streams(asked))]
     finished = {call.place: call for call in form.read(texts, asked).calls}
     for length in range(max(map(len, texts))):
         begun = form.begun([text[:length] for text in texts], asked)
         assert all(finished[call.place] == call for call in begun.calls)
+
+
+ONE = "add: 3 and 4\n"
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "text", "places"),
+    [
+        (0, 4, ONE * 2, [0]),
+        (3, 4, ONE * 2, [0]),
+        (4, 4, ONE * 2, [0, 1]),
+        (3, 4, ONE * 3, [0, 1]),
+        (3, 4, ONE + "add: 5 and 6\n" + ONE, [0, 1]),
+        (4, 4, ONE + "add: 5 and 6\n" + ONE, [0, 1, 2]),
+    ],
+)
+def test_repeat_begins_as_soon_as_it_is_needed_whatever_follows(
+    least: int, most: int, text: str, places: list[int]
+) -> None:
+    begun = form_named("joint").begun([text], conversation(Choice(mode="required", least=least, most=most)))
+    assert [call.place for call in begun.calls] == places
 
 
 @pytest.mark.parametrize(

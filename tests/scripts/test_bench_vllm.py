@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from bench_vllm import array_schema
+from bench_stock import array_schema
 from jsonschema_rs import is_valid
 
 ROOT = Path(__file__).parents[2]

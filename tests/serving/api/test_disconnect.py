@@ -61,7 +61,8 @@ def test_branches_on_a_real_model_are_free_within_one_step_after_the_client_left
             httpx.Client(base_url=server.url, timeout=60) as client,
             client.stream("POST", "/v1/chat/completions", json=body(server, stream=True) | asked) as response,
         ):
-            next(response.iter_lines())
+            lines = response.iter_lines()  # held, as above
+            next(lines)
             until(lambda: engine.live_branches >= 2, 30)
         steps = engine.steps
         until(lambda: engine.live_branches == 0, 5)

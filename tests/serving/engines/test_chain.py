@@ -63,7 +63,8 @@ def served(link: Link, scored: Scores) -> list[int]:
     written: list[int] = []
     while len(written) < link.most_tokens:
         drawn = scored([*link.prompt, *written])
-        token = max(link.allowed or range(WIDE), key=lambda token: drawn[token])
+        later = link.stops if link.stops_later and not written else ()
+        token = max((set(link.allowed or range(WIDE)) - set(later)), key=lambda token: drawn[token])
         written.append(token)
         if token in link.stops:
             break
