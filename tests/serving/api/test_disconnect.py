@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -57,13 +59,11 @@ def test_branches_on_a_real_model_are_free_within_one_step_after_the_client_left
     tools = [{"type": "function", "function": {"name": name, "parameters": parameters}} for name in ("read", "write")]
     asked = {"tools": tools, "tool_choice": "required", "polycall": {"exact_tools": ["read", "write"]}}
     with running(engine, Registry(), TurnLimits(), ApiOptions()) as server:
-        with (
-            httpx.Client(base_url=server.url, timeout=60) as client,
-            client.stream("POST", "/v1/chat/completions", json=body(server, stream=True) | asked) as response,
-        ):
-            lines = response.iter_lines()  # held, as above
-            next(lines)
-            until(lambda: engine.live_branches >= 2, 30)
+        sent = json.dumps(body(server, stream=True) | asked)
+        with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))) as connection:
+            head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: here\r\nContent-Length: {len(sent)}\r\n"
+            connection.sendall(f"{head}Content-Type: application/json\r\n\r\n{sent}".encode())
+            until(lambda: engine.live_branches == 2, 60)
         steps = engine.steps
         until(lambda: engine.live_branches == 0, 5)
         assert engine.steps - steps <= 2, "the step under way, and one while the news of the closed connection comes"
