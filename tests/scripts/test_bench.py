@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 def test_bench_decode_writes_rows_and_a_plot_of_calls_decoded_three_ways(tmp_path: Path) -> None:
     rows_file, plot_file = tmp_path / "rows.json", tmp_path / "plot.png"
-    arguments = ["decode", "--engine", "transformers", "--model", "smollm2-135m", "--calls", "1,4", "--repeats", "2"]
+    arguments = ["decode", "--engine", "transformers", "--model", "smollm2-135m", "--calls", "1,4", "--repeats", "1"]
     files = ["--json", str(rows_file), "--plot", str(plot_file)]
     result = CliRunner().invoke(app, [*arguments, *files], catch_exceptions=False)
     assert result.exit_code == 0, result.output

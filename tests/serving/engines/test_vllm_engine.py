@@ -25,6 +25,7 @@ from grammars.constraint import Constraint
 from grammars.conversation import Choice, Conversation, Message
 from grammars.dialects import dialect_of
 from grammars.errors import ContextExceeded, NotFound, Overloaded, RequestError
+from grammars.schema import read_schema
 from grammars.tools import Tool
 from serving.decode.events import CallWritten, DecodeEvent, RoundEnded, TextWritten
 from serving.decode.request import Decoding
@@ -202,6 +203,29 @@ def test_stepping_stream_is_written_under_vllms_own_grammar(
     ended = events[-1]
     assert isinstance(ended, RoundEnded)
     assert ended.figures.spans[0].forced_tokens == 0
+
+
+def test_links_of_a_chain_are_one_request_of_vllm(
+    engine: ChainedEngine, loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests: list[str] = []
+    inside = engine._server._engine
+    generate = inside.generate
+
+    def counted(*given: object, **named: object) -> object:
+        requests.append(str(named["request_id"]))
+        return generate(*given, **named)
+
+    monkeypatch.setattr(inside, "generate", counted)
+    prefix = engine.tokenizer.encode("The forecast for Oslo, in celsius, for 3 days, as JSON: ")
+    unit, days = WEATHER.parameters["properties"]["unit"], WEATHER.parameters["properties"]["days"]
+    schema = {"type": "object", "properties": {"unit": unit, "days": days}, "required": ["unit", "days"]}
+    constraint = Constraint.schema(read_schema(schema).grammar)
+    before = engine.links
+    [end] = loop.run_until_complete(ends(engine.decode(prefix, [Branch(constraint=constraint, max_new_tokens=60)])))
+    assert end.reason == "complete"
+    assert engine.links - before >= 2
+    assert len(requests) == 1
 
 
 # Adapters
