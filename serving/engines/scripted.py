@@ -7,12 +7,10 @@ choice that tends towards the end.
 from __future__ import annotations
 
 import asyncio
-import codecs
 import random
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy
 
@@ -20,8 +18,9 @@ from grammars.branch import Branch
 from grammars.constraint import CompiledConstraint, Constraint, compile_constraint
 from grammars.errors import Overloaded
 from grammars.tokenizer import Tokenizer
-from serving.engines.base import SHARED, BranchEnded, BranchEvent, BranchProgress, BranchStarted, Scope, room_after
+from serving.engines.base import SHARED, BranchEvent, BranchStarted, Scope, room_after
 from serving.engines.byte_tokenizer import END_ID, ByteTokenizer
+from serving.engines.written import Written
 
 CLOSING = numpy.array([END_ID, *b"]}\n"])
 """What the walk prefers: the end, and the bytes that bring it nearer. A quote goes before them where it may stand."""
@@ -149,6 +148,7 @@ class ScriptedEngine:
             index,
             constraint,
             self._answer(text, branch.constraint, constraint),
+            self._tokenizer,
             limit=min(branch.max_new_tokens, room),
             skip_forced=branch.skip_forced,
             random=random.Random(f"{seed} {text}"),
@@ -177,46 +177,54 @@ class Writer:
         branch: int,
         constraint: CompiledConstraint,
         answer: tuple[int, ...] | Failure | None,
+        tokenizer: Tokenizer,
         *,
         limit: int,
         skip_forced: bool,
         random: random.Random,
     ) -> None:
         self.branch = branch
-        self.over = False
         self._matcher = constraint.matcher()
+        self._written = Written(branch, self._matcher, tokenizer, limit)
         self._answer = answer
-        self._limit = limit
+        self._tokenizer = tokenizer
         self._skip_forced = skip_forced
         self._random = random
-        self._tokens: list[int] = []
-        self._text: list[str] = []
-        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-        self._steps = 0
         self._error: str | None = None
         self._begun = False
 
+    @property
+    def over(self) -> bool:
+        return self._written.end_reason is not None
+
     def advance(self) -> list[BranchEvent]:
         """One decode step and the forced tokens after it; the first time, only the tokens forced from the start."""
-        written: list[int] = []
+        tokens: list[int] = []
         if self._begun:
-            written = self._step()
+            tokens = self._step()
         self._begun = True
         if self._skip_forced and self._error is None and not self._matcher.finished:
-            written += self._forced(len(self._tokens) + len(written))
-        return self._write(written)
+            tokens += self._forced(len(self._written.tokens) + len(tokens))
+        events = self._written.add(tokens)
+        if self._error is not None and not self.over:
+            events += self._written.fail(self._error)
+        return events
 
     def _step(self) -> list[int]:
-        self._steps += 1
+        self._written.steps += 1
         if isinstance(self._answer, Failure):
             self._error = self._answer.error
             return []
-        token = self._walk() if self._answer is None else self._scripted(len(self._tokens))
+        token = self._walk() if self._answer is None else self._scripted(len(self._written.tokens))
         if self._matcher.accepts([token]) != 1:
-            self._error = f"the constraint does not allow what the script writes after {''.join(self._text)!r}"
+            self._error = f"the constraint does not allow what the script writes after {self._text!r}"
             return []
         self._matcher.consume(token)
         return [] if self._matcher.ended else [token]
+
+    @property
+    def _text(self) -> str:
+        return self._tokenizer.decode(self._written.tokens)
 
     def _forced(self, position: int) -> list[int]:
         forced = self._matcher.forced()
@@ -224,7 +232,7 @@ class Writer:
             for offset, token in enumerate(forced):
                 # Behind the script's end forced text may go on: whoever writes a call need not know how calls end.
                 if position + offset < len(self._answer) and self._answer[position + offset] != token:
-                    self._error = f"the constraint forces other text than the script's after {''.join(self._text)!r}"
+                    self._error = f"the constraint forces other text than the script's after {self._text!r}"
                     return forced[:offset]
         return forced
 
@@ -239,41 +247,9 @@ class Writer:
         bits = numpy.unpackbits(self._matcher.mask().view(numpy.uint8), bitorder="little")
         closing = numpy.array([QUOTE]) if bits[QUOTE] else CLOSING[bits[CLOSING] == 1]
         plain = PLAIN[bits[PLAIN] == 1]
-        if len(self._tokens) < SHORTEST_TEXT and len(plain):
+        length = len(self._written.tokens)
+        if length < SHORTEST_TEXT and len(plain):
             closing = closing[closing != END_ID]
-        if len(closing) and (not len(plain) or len(self._tokens) > WALK_PATIENCE or self._random.random() < 0.5):
+        if len(closing) and (not len(plain) or length > WALK_PATIENCE or self._random.random() < 0.5):
             return int(self._random.choice(closing))
         return int(self._random.choice(plain if len(plain) else bits.nonzero()[0]))
-
-    def _write(self, tokens: list[int]) -> list[BranchEvent]:
-        tokens = tokens[: self._limit - len(self._tokens)]
-        self._tokens += tokens
-        reason = self._end_reason()
-        text = self._utf8.decode(bytes(tokens), final=reason is not None)
-        self._text.append(text)
-        events: list[BranchEvent] = []
-        if text:
-            events.append(BranchProgress(branch=self.branch, text=text, steps=self._steps, at_s=time.monotonic()))
-        if reason is not None:
-            self.over = True
-            events.append(
-                BranchEnded(
-                    branch=self.branch,
-                    reason=reason,
-                    text="".join(self._text),
-                    tokens=tuple(self._tokens),
-                    steps=self._steps,
-                    forced_tokens=max(0, len(self._tokens) - self._steps + (1 if self._matcher.ended else 0)),
-                    at_s=time.monotonic(),
-                    error=self._error,
-                )
-            )
-        return events
-
-    def _end_reason(self) -> Literal["complete", "length", "failed"] | None:
-        self._error = self._error or self._matcher.error or None
-        if self._error is not None:
-            return "failed"
-        if len(self._tokens) >= self._limit and not self._matcher.finished:
-            return "length"
-        return "complete" if self._matcher.finished else None
