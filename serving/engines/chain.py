@@ -145,14 +145,17 @@ class Chain:
             return Link(prompt=prompt, most_tokens=self._written.left, sampling=sampling, grammar=grammar)
         most = None if self._choices_due > 0 else self._choice_tokens
         allowed = self._matcher.allowed(most)
-        if allowed is not None:
+        # The quote that begins a string is a pause as well as the one that ends it. One link reads over it.
+        begins = self._choices_due <= 0 and allowed is not None and self._stops.issuperset(allowed)
+        if allowed is not None and not begins:
             return Link(prompt=prompt, most_tokens=1, sampling=sampling, allowed=allowed)
+        stops = self._stops.difference(allowed or ())
         return Link(
             prompt=prompt,
             most_tokens=self._written.left,
             sampling=sampling,
-            stops=self._stops,
-            stops_later=not any(map(self._matcher.allows, self._stops)),
+            stops=stops,
+            stops_later=not any(map(self._matcher.allows, stops)),
         )
 
     def _refused(self, link: Link) -> list[BranchEvent]:

@@ -163,6 +163,22 @@ def test_run_ends_at_the_pause_and_few_options_are_a_choice() -> None:
     assert (choice.allowed, choice.most_tokens) == ((ord("n"), ord("y")), 1)
 
 
+def test_quote_that_begins_a_string_ends_no_run_and_the_one_that_closes_it_may_not_come_first() -> None:
+    chain = chain_of(Constraint.regex("['`][a-z]+\"", pauses="'`\""))
+    chain.start()
+    link = chain.next_link()
+    assert link is not None
+    assert link.allowed is None
+    assert link.stops.isdisjoint(b"'`")
+    assert ord('"') in link.stops
+    assert link.stops_later
+    chain.take(ord("x"))
+    chain.end_link()
+    refused = chain.next_link()
+    assert refused is not None
+    assert refused.allowed == tuple(sorted(b"'`"))
+
+
 def test_refused_runs_bring_ever_more_choices_before_the_next_run() -> None:
     """A model that never writes what the grammar wants costs a refusal now and then, not one a token."""
     constraint = Constraint.regex("[0-9]{60}")
