@@ -46,11 +46,8 @@ class Served:
     """A running server, and the processes that vLLM started in it."""
 
     url: str
+    client: OpenAI
     process: subprocess.Popen[bytes]
-
-    @property
-    def client(self) -> OpenAI:
-        return OpenAI(base_url=f"{self.url}/v1", api_key="unused", max_retries=0, timeout=120)
 
     def ask(self, text: str, **options: Any) -> ChatCompletion:
         answer = self.client.chat.completions.create(
@@ -83,7 +80,9 @@ def served(smollm2_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT, env=environment)
     try:
         wait_until_ready(process, f"http://127.0.0.1:{port}/health", log)
-        yield Served(url=f"http://127.0.0.1:{port}", process=process)
+        url = f"http://127.0.0.1:{port}"
+        with OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0, timeout=120) as client:
+            yield Served(url=url, client=client, process=process)
     finally:
         process.terminate()
         try:
