@@ -66,14 +66,14 @@ class Lowering:
         if isinstance(schema, dict) and definitions:
             schema = {**schema, "$defs": definitions}
         order = {pointer: index for index, pointer in enumerate(self.document.subschemas)}
-        self._taintcount_choices()
+        self._check_choices()
         checked = sorted(self._checked, key=lambda place: (order[place[0]], place[1]))
         return Lowered(schema=schema, checked=tuple(checked))
 
     def _check(self, pointer: str, keyword: str) -> None:
         self._checked.add((pointer, keyword))
 
-    def _taintcount_choices(self) -> None:
+    def _check_choices(self) -> None:
         """A choice whose options are not fully enforced is not fully enforced either."""
         users: dict[str, set[str]] = {}
         for pointer, schema in self.document.subschemas.items():

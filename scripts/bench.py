@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from bench_decode import DecodeRow, machine, measure_decode
+from bench_decode import DecodeRow, Question, machine, measure_decode
 from bench_execute import measure_execute
 from bench_execute_view import draw_execute, execute_table
 from bench_overlap import overlap_rows
@@ -48,9 +48,9 @@ def decode(
     ] = "transformers",
     calls: Annotated[str, typer.Option(help="How many calls, one row each, separated by commas")] = "1,2,4,8,16",
     question: Annotated[
-        Literal["lines", "prose"], typer.Option(help="How the calls are asked for: one a line, or in a sentence")
+        Question, typer.Option(help="How the calls are asked for: in lines like the outline's, or in a sentence")
     ] = "lines",
-    repeats: Annotated[int, typer.Option(min=1, help="Measured runs of each way; medians are reported")] = 5,
+    repeats: Annotated[int, typer.Option(min=5, help="Measured runs of each way; medians are reported")] = 5,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto")] = "auto",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16, or auto for the stored type")] = "auto",
     regimes: Annotated[bool, typer.Option(help="For vllm: FILE-regimes.json: caches, clients")] = True,

@@ -121,7 +121,7 @@ def measure_decode(
     counts: Sequence[int],
     repeats: int,
     console: Console,
-    question: Question = "lines",
+    question: Question,
 ) -> list[DecodeRow]:
     """One row for each number of calls, with a progress bar on `console`. Closes the engine."""
     return asyncio.run(_measure(engine, engine_name, counts, repeats, console, question))
@@ -183,7 +183,7 @@ def row_of(
 
 def request_text(cities: Sequence[str], days: int, question: Question) -> str:
     """The request for these cities. Asked in prose, SmolLM2-135M copies the worked example into its outline; asked in
-    lines, it writes the outline that larger models write, a city a line.
+    lines that have the outline's own form, it copies these, and its calls are the ones that were asked for.
     """
     if question == "prose":
         return f"What is the weather in {', '.join(cities)}? In celsius, for the next {days} days."

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import bench
 import pytest
 from bench import app
+from bench_decode import DecodeRow, measure_decode
 from typer.testing import CliRunner
 
 pytestmark = pytest.mark.slow
 
 
-def test_bench_decode_writes_rows_and_a_plot_of_calls_decoded_three_ways(tmp_path: Path) -> None:
+def test_bench_decode_writes_rows_and_a_plot_of_calls_decoded_three_ways(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured_once(*given: Any) -> list[DecodeRow]:
+        engine, name, counts, repeats, console, question = given
+        assert repeats == 5
+        return measure_decode(engine, name, counts, 1, console, question)
+
+    monkeypatch.setattr(bench, "measure_decode", measured_once)
     rows_file, plot_file = tmp_path / "rows.json", tmp_path / "plot.png"
-    arguments = ["decode", "--engine", "transformers", "--model", "smollm2-135m", "--calls", "1,4", "--repeats", "1"]
+    arguments = ["decode", "--engine", "transformers", "--model", "smollm2-135m", "--calls", "1,4"]
     files = ["--json", str(rows_file), "--plot", str(plot_file)]
     result = CliRunner().invoke(app, [*arguments, *files], catch_exceptions=False)
     assert result.exit_code == 0, result.output

@@ -21,7 +21,7 @@ def test_bench_measures_stock_vllm_beside_polycall_and_draws_both(tmp_path: Path
     pytest.importorskip("vllm", reason="vLLM is not installed; scripts/setup says where it can be")
     rows_file, plot_file = tmp_path / "rows.json", tmp_path / "plot.png"
     command = [sys.executable, "scripts/bench.py", "decode", "--engine", "vllm", "--calls", "2", "--no-regimes"]
-    command += ["--eager", "--repeats", "1"]
+    command += ["--eager"]
     command += ["--json", str(rows_file), "--plot", str(plot_file)]
     environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=580)
