@@ -12,6 +12,12 @@ from serving.models.catalogue import resolve_model
 from tests.postgres import NOT_HERE, Postgres, binaries, running_postgres
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that hold slow tests come first, so that the workers do not end by waiting for one of them."""
+    slow_files = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow_files)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _state_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Servers that are started as a user would start them leave no journal in the user's own folder."""
