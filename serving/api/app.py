@@ -10,7 +10,7 @@ from fastapi import Depends, FastAPI
 
 from serving.api import errors
 from serving.api.health import health_router, models_router
-from serving.api.openai_chat import chat_router
+from serving.api.openai_chat.endpoint import chat_router
 from serving.api.requests import key_check
 from serving.api.turns import turns_router
 from serving.callers import ApiKey
@@ -46,7 +46,7 @@ def create_app(
             await runner.close()
 
     app = FastAPI(title="polycall", lifespan=lifespan)
-    errors.register(app)
+    errors.register(app, shapes={})
     keyed = [Depends(key_check(options.keys))]
     app.include_router(health_router(engine, runner))
     app.include_router(models_router(engine), dependencies=keyed)

@@ -1,13 +1,11 @@
-"""The one place where what went wrong becomes an HTTP answer, in OpenAI's shape.
-
-{"error": {"message": ..., "type": ..., "param": <the field at fault, or null>, "code": ...}}
-"""
+"""The one place where what went wrong becomes an HTTP answer, in the shape of the wire that was asked."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -27,35 +25,65 @@ RETRY_AFTER_S = 1
 CODES = {401: "invalid_api_key", 404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}
 
 
-def register(app: FastAPI) -> None:
-    """Let this module answer whatever is raised in the app."""
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """What went wrong, as far as the client may know it: `place` is the field at fault in its own body."""
+
+    status: int
+    code: str
+    message: str
+    place: str | None = None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the server is at fault."""
+        return self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+ErrorShape = Callable[[Fault], dict[str, Any]]
+"""Writes a fault as the body of one API's error."""
+
+
+def openai_error(fault: Fault) -> dict[str, Any]:
+    """OpenAI's shape, and that of every path without one of its own."""
+    kind = "server_error" if fault.is_ours else "invalid_request_error"
+    return {"error": {"message": fault.message, "type": kind, "param": fault.place, "code": fault.code}}
+
+
+def register(app: FastAPI, shapes: Mapping[str, ErrorShape]) -> None:
+    """Let this module answer whatever is raised in the app, under each of these paths in its own shape."""
+
+    async def answer(request: Request, error: Exception) -> JSONResponse:
+        path = request.url.path
+        shape = next((shape for start, shape in shapes.items() if path.startswith(start)), openai_error)
+        fault = fault_of(error)
+        return JSONResponse(shape(fault), status_code=fault.status, headers=headers_of(error))
+
     app.add_exception_handler(PolycallError, answer)
     app.add_exception_handler(StarletteHTTPException, answer)
     app.add_exception_handler(Exception, answer)
 
 
-async def answer(_request: Request, error: Exception) -> JSONResponse:
-    """The response for an error that was raised before the response began."""
+def headers_of(error: Exception) -> dict[str, str]:
+    """What the response says beside the fault: when to come back, or how to prove who one is."""
     headers = dict(error.headers or {}) if isinstance(error, StarletteHTTPException) else {}
     if isinstance(error, TurnInProgress):
         headers["Retry-After"] = str(max(RETRY_AFTER_S, math.ceil(error.retry_after_s)))
     elif status_of(error) == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(RETRY_AFTER_S)
-    return JSONResponse(error_body(error), status_code=status_of(error), headers=headers)
+    return headers
 
 
-def error_body(error: Exception) -> dict[str, Any]:
-    """The error as the client reads it. Of an error that nobody foresaw it reads nothing: the log has it."""
+def fault_of(error: Exception) -> Fault:
+    """What the client reads of an error. Of one that nobody foresaw it reads nothing: the log has it."""
     status = status_of(error)
     if isinstance(error, StarletteHTTPException):
-        message, param, code = str(error.detail), None, CODES.get(status, "invalid_request")
-    elif isinstance(error, PolycallError):
-        message, param, code = str(error), error.place if isinstance(error, RequestError) else None, error.code
-    else:
-        logger.error("a request failed for a reason that is the server's", exc_info=error)
-        message, param, code = "the server made a mistake; its log says which", None, PolycallError.code
-    kind = "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+        return Fault(status=status, code=CODES.get(status, "invalid_request"), message=str(error.detail))
+    if isinstance(error, PolycallError):
+        place = error.place if isinstance(error, RequestError) else None
+        return Fault(status=status, code=error.code, message=str(error), place=place)
+    logger.error("a request failed for a reason that is the server's", exc_info=error)
+    return Fault(status=status, code=PolycallError.code, message="the server made a mistake; its log says which")
 
 
 def status_of(error: Exception) -> int:

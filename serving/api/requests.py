@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from fastapi import Request
@@ -14,8 +15,9 @@ from pydantic import BaseModel
 from grammars.errors import NotFound, RequestError
 from serving.api.errors import invalid_key, too_large
 from serving.callers import ANYONE, ApiKey, Caller, caller_with
-from serving.engines.base import Engine
+from serving.engines.base import Engine, Scope
 from serving.execute.journal import Idempotency
+from serving.turn_request import TurnRequest
 
 Answer = TypeVar("Answer")
 
@@ -24,6 +26,9 @@ REPLAYED = "Idempotent-Replayed"
 """The header of an answer that was given before, and is given again."""
 
 KEY_LENGTH = 255
+
+KEY_HEADERS = ("x-api-key", "x-goog-api-key")
+"""Where the clients of Anthropic and Google send the key."""
 
 
 class ClientGone(Exception):
@@ -46,8 +51,7 @@ def key_check(keys: Sequence[ApiKey]) -> Callable[[Request], Awaitable[None]]:
     async def check(request: Request) -> None:
         if not keys:
             return
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        caller = caller_with(given.strip(), keys) if scheme.lower() == "bearer" else None
+        caller = caller_with(given_key(request), keys)
         if caller is None:
             raise invalid_key()
         request.state.caller = caller
@@ -55,9 +59,34 @@ def key_check(keys: Sequence[ApiKey]) -> Callable[[Request], Awaitable[None]]:
     return check
 
 
+def given_key(request: Request) -> str:
+    """The key as any of the wires' clients send it; empty where there is none."""
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return given.strip()
+    return next((request.headers[header] for header in KEY_HEADERS if header in request.headers), "")
+
+
 def caller_of(request: Request) -> Caller:
     """Who asks, as the key check found out."""
     return getattr(request.state, "caller", ANYONE)
+
+
+def sent_by(
+    request: Request, asked: TurnRequest, *, wire: str, body: BaseModel, model: str, engine: Engine
+) -> TurnRequest:
+    """What is asked, by whoever sent this request, of the model that it names. `body` is all that it said.
+
+    Raises `NotFound` for a model that is not here, and `RequestError` for an idempotency key that is none.
+    """
+    caller = caller_of(request)
+    scope = Scope(tenant=caller.name, adapter=adapter_named(model, engine))
+    return replace(
+        asked,
+        round=replace(asked.round, scope=scope),
+        caller=caller,
+        idempotency=read_idempotency(request, wire, body),
+    )
 
 
 def read_idempotency(request: Request, wire: str, asked: BaseModel) -> Idempotency | None:

@@ -11,7 +11,7 @@ from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from grammars.tools import CallError, ToolCall, ToolResult
-from serving.api.openai_chat_answer import ChatAnswer
+from serving.api.openai_chat.answer import ChatAnswer
 from serving.decode.events import CallFailed, CallWritten, Figures, RoundEnded, StreamSpan, TextWritten
 from serving.execute.execute import CallFinished, CallStarted
 from serving.round_ledger import CallRules, RoundLedger
@@ -96,7 +96,7 @@ def both(events: list[TurnEvent], **options: Any) -> tuple[ChatCompletion, list[
         for event in events
         for chunk in answer.chunks(event)
     ]
-    return ChatCompletion.model_validate_json(answer.whole(events).model_dump_json(exclude_unset=True)), chunks
+    return ChatCompletion.model_validate_json(answer.completion(events).model_dump_json(exclude_unset=True)), chunks
 
 
 def facts(calls: Any) -> list[tuple[str, str, str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from openai.types import CompletionUsage
@@ -14,8 +14,10 @@ from openai.types.chat.chat_completion_message_function_tool_call import (
     ChatCompletionMessageFunctionToolCall as WholeCall,
 )
 from openai.types.chat.chat_completion_message_function_tool_call import Function as WholeFunction
+from sse_starlette import ServerSentEvent
 
-from grammars.tools import ToolCall
+from grammars.tools import ToolCall, json_text
+from serving.api.errors import fault_of, openai_error
 from serving.api.turn_report import report
 from serving.decode.events import TextWritten
 from serving.turn_events import CallHandedBack, TurnBegan, TurnEnded, TurnEvent
@@ -37,7 +39,20 @@ class ChatAnswer:
         self._sent_role = False
         self._sent_content = False
 
-    def whole(self, events: Iterable[TurnEvent]) -> ChatCompletion:
+    def whole(self, events: Sequence[TurnEvent]) -> str:
+        return self.completion(events).model_dump_json(exclude_unset=True)
+
+    def streamed(self, event: TurnEvent) -> Iterator[ServerSentEvent]:
+        for chunk in self.chunks(event):
+            yield ServerSentEvent(chunk.model_dump_json(exclude_unset=True))
+
+    def closing(self) -> Iterator[ServerSentEvent]:
+        yield ServerSentEvent("[DONE]")
+
+    def broken(self, error: Exception) -> Iterator[ServerSentEvent]:
+        yield ServerSentEvent(json_text(openai_error(fault_of(error))))
+
+    def completion(self, events: Sequence[TurnEvent]) -> ChatCompletion:
         """The answer in one piece, of all events of a turn."""
         pieces: list[str] = []
         calls: list[ToolCall] = []

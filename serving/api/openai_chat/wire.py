@@ -2,26 +2,16 @@
 
 A field whose type leaves one value (`n`, `logprobs`, ...) may be given that value, which asks for nothing, or be left
 out. Fields that only label a request (`user`, `prompt_cache_key`, ...) have no influence on the answer.
-
-`polycall` is the one extension: `min_calls` and `max_calls` bound the calls of the first round, `exact_tools` lists the
-tools that must all be called, each as often as it stands there, and `decoding` chooses how the calls are decoded.
-`require_approval` names the server's tools whose calls the caller wants to approve; `approvals` are its decisions on
-the calls that the last answer listed as `approval_requests`. Both are as OpenAI's Responses have them for MCP tools.
-With `parallel_dependencies`, calls may refer to the results of earlier calls of the same round.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from grammars.conversation import CALLS_LIMIT
-from serving.decode.request import Decoding
-
-
-class Wire(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+from serving.api.extension import Extension
+from serving.api.wire import Wire
 
 
 class TextPart(Wire):
@@ -118,33 +108,6 @@ class StreamOptions(Wire):
 
 class TextFormat(Wire):
     type: Literal["text"]
-
-
-class ToolNames(Wire):
-    tool_names: list[str]
-
-
-class ApprovalFilter(Wire):
-    """Tools to approve, and tools that are not. What is named in neither follows its own facts."""
-
-    always: ToolNames | None = None
-    never: ToolNames | None = None
-
-
-class ApprovalResponse(Wire):
-    approval_request_id: Annotated[str, Field(min_length=1)]
-    approve: bool
-    reason: str | None = None
-
-
-class Extension(Wire):
-    min_calls: Annotated[int, Field(ge=0, le=CALLS_LIMIT)] | None = None
-    max_calls: Annotated[int, Field(ge=1, le=CALLS_LIMIT)] | None = None
-    exact_tools: Annotated[list[str], Field(min_length=1, max_length=CALLS_LIMIT)] | None = None
-    decoding: Decoding | None = None
-    parallel_dependencies: bool | None = None
-    require_approval: Literal["always", "never"] | ApprovalFilter | None = None
-    approvals: Annotated[list[ApprovalResponse], Field(min_length=1, max_length=CALLS_LIMIT)] | None = None
 
 
 StopList = Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=4)]

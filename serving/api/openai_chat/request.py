@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from pydantic import ValidationError
-from pydantic_core import from_json
+from dataclasses import replace
 
 from grammars.branch import Sampling
-from grammars.conversation import DEFAULT_MOST_CALLS, Choice, Message
+from grammars.conversation import Message
 from grammars.errors import RequestError
 from grammars.tools import Tool, ToolCall
-from serving.api.errors import refusal
-from serving.api.openai_chat_wire import (
+from serving.api.choice import AskedChoice, read_choice
+from serving.api.extension import Extension
+from serving.api.openai_chat.wire import (
     AllowedToolsChoice,
-    ApprovalFilter,
     AssistantMessage,
     ChatRequest,
-    Extension,
     Function,
     NamedTool,
     RefusalPart,
@@ -27,7 +23,7 @@ from serving.api.openai_chat_wire import (
     UserMessage,
     WrittenCall,
 )
-from serving.approvals import Decision, Required
+from serving.api.wire import read_arguments, read_request
 from serving.decode.request import Decoding
 from serving.decode.round import RoundRequest
 from serving.turn_request import TurnRequest
@@ -35,14 +31,7 @@ from serving.turn_request import TurnRequest
 
 def read_chat(body: bytes) -> ChatRequest:
     """The body as a request, or a `RequestError` that names the field at fault."""
-    try:
-        value = from_json(body, allow_inf_nan=False)
-    except ValueError as error:
-        raise RequestError(f"the body is not JSON: {error}") from None
-    try:
-        chat = ChatRequest.model_validate(value)
-    except ValidationError as error:
-        raise refusal(error, value) from None
+    chat = read_request(body, ChatRequest)
     if chat.stream_options is not None and not chat.stream:
         raise RequestError("'stream_options' is only allowed when 'stream' is true", place="stream_options")
     if chat.max_tokens is not None and chat.max_completion_tokens not in (None, chat.max_tokens):
@@ -54,45 +43,20 @@ def turn_request(chat: ChatRequest, *, server_has_tools: bool, decoding: Decodin
     """What the turn is asked. `decoding` is what the server does where the request does not say."""
     tools = tuple(read_tool(tool.function) for tool in chat.tools or ())
     extension = chat.polycall or Extension()
-    decoding = extension.decoding or decoding
-    if extension.parallel_dependencies and decoding != "parallel":
-        place = "polycall.parallel_dependencies"
-        raise RequestError("'parallel_dependencies' is only allowed where decoding is parallel", place=place)
     return TurnRequest(
         messages=read_messages(chat),
         tools=tools,
-        choice=read_choice(chat, extension, any_tools=bool(tools) or server_has_tools),
+        choice=read_choice(asked_choice(chat), extension, any_tools=bool(tools) or server_has_tools),
         round=RoundRequest(
             sampling=read_sampling(chat),
-            decoding=decoding,
+            decoding=extension.decoding_or(decoding),
             max_tokens=chat.max_completion_tokens or chat.max_tokens,
             stop=(chat.stop,) if isinstance(chat.stop, str) else tuple(chat.stop or ()),
             parallel_dependencies=bool(extension.parallel_dependencies),
         ),
-        required=read_required(extension),
-        decisions=tuple(
-            Decision(call_id=said.approval_request_id, approve=said.approve, reason=said.reason)
-            for said in extension.approvals or ()
-        ),
+        required=extension.required,
+        decisions=extension.decisions,
     )
-
-
-def read_required(extension: Extension) -> Required:
-    """Which tools the caller wants to approve."""
-    match extension.require_approval:
-        case "always":
-            return Required(tools=None)
-        case ApprovalFilter(always=always, never=never):
-            asked = frozenset(always.tool_names if always else ())
-            both = sorted(asked & frozenset(never.tool_names if never else ()))
-            if both:
-                raise RequestError(
-                    f"{', '.join(map(repr, both))} cannot want approval always and never",
-                    place="polycall.require_approval",
-                )
-            return Required(tools=asked)
-        case _:
-            return Required()
 
 
 def read_sampling(chat: ChatRequest) -> Sampling:
@@ -150,12 +114,7 @@ def joined(content: str | list[TextPart] | list[TextPart | RefusalPart] | None) 
 
 def read_call(call: WrittenCall, place: str) -> ToolCall:
     """A call of the history. Its tool need not be offered any more."""
-    try:
-        arguments = from_json(call.function.arguments, allow_inf_nan=False)
-    except ValueError as error:
-        raise RequestError(f"the arguments are not JSON: {error}", place=f"{place}.function.arguments") from None
-    if not isinstance(arguments, Mapping):
-        raise RequestError("the arguments are not a JSON object", place=f"{place}.function.arguments")
+    arguments = read_arguments(call.function.arguments, f"{place}.function.arguments")
     return ToolCall(id=call.id, name=call.function.name, arguments=arguments)
 
 
@@ -164,33 +123,14 @@ def names_one_tool(chat: ChatRequest) -> bool:
     return isinstance(chat.tool_choice, NamedTool)
 
 
-def read_choice(chat: ChatRequest, extension: Extension, *, any_tools: bool) -> Choice | None:
-    """`tool_choice`, `parallel_tool_calls` and the extension as one choice; contradictions are refused by name."""
-    least, exact = extension.min_calls, extension.exact_tools
-    asked = [f"polycall.{name}" for name in ("min_calls", "max_calls", "exact_tools") if getattr(extension, name)]
-    if not any_tools:
-        place = "tool_choice" if chat.tool_choice is not None else next(iter(asked), None)
-        if place is None:
-            return None
-        raise RequestError(f"{place!r} is only allowed when 'tools' are given", place=place)
-    if exact and not isinstance(chat.tool_choice, str | None):
-        raise RequestError(
-            "'exact_tools' and a 'tool_choice' of tools exclude each other", place="polycall.exact_tools"
-        )
-    if chat.tool_choice == "none":
-        if asked:
-            raise RequestError(f"{asked[0]!r} contradicts the tool_choice 'none'", place=asked[0])
-        return Choice(mode="none")
-    most = extension.max_calls or max(DEFAULT_MOST_CALLS, least or 0, len(exact or ()))
-    if chat.parallel_tool_calls is False:
-        most = 1
+def asked_choice(chat: ChatRequest) -> AskedChoice:
+    """`tool_choice` and `parallel_tool_calls`, of which only an explicit `false` counts."""
+    asked = AskedChoice(place="tool_choice", single=chat.parallel_tool_calls is False)
     match chat.tool_choice:
         case NamedTool(function=function):
-            if least is not None and least > 1:
-                raise RequestError("a named tool is called exactly once", place="polycall.min_calls")
-            return Choice(exact=(function.name,), most=most)
+            return replace(asked, named=function.name)
         case AllowedToolsChoice(allowed_tools=allowed):
             names = frozenset(tool.function.name for tool in allowed.tools)
-            return Choice(mode=allowed.mode, allowed=names, least=least or 0, most=most)
+            return replace(asked, mode=allowed.mode, allowed=names)
         case mode:
-            return Choice(mode=mode or "auto", exact=tuple(exact) if exact else None, least=least or 0, most=most)
+            return replace(asked, mode=mode)
