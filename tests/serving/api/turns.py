@@ -1,0 +1,81 @@
+"""Random turns, for the property that each wire's answer has: streamed and put together, it equals the whole one."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from grammars.tools import CallError, ToolCall, ToolResult
+from serving.decode.events import CallFailed, CallWritten, Figures, RoundEnded, StreamSpan, TextWritten
+from serving.execute.execute import CallFinished, CallStarted
+from serving.round_ledger import CallRules, RoundLedger
+from serving.turn_events import TurnBegan, TurnEnded, TurnEvent, TurnFigures
+
+NAMES = st.sampled_from(["weather", "search", "server_side", "server_side_delete"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+ARGUMENTS = st.dictionaries(st.text(max_size=8), VALUES, max_size=4)
+PIECES = st.lists(st.text(), max_size=5)
+ERRORS = st.builds(CallError, kind=st.sampled_from(["truncated", "tool_error"]), message=st.text())
+SECONDS = st.floats(0, 1e6)
+SPANS = st.builds(
+    StreamSpan, label=NAMES, start_s=SECONDS, end_s=SECONDS, steps=st.integers(0, 99), forced_tokens=st.integers(0, 99)
+)
+FIGURES = st.builds(
+    Figures,
+    decoding=st.sampled_from(["parallel", "sequential"]),
+    steps=st.integers(0, 999),
+    prompt_tokens=st.integers(0, 999),
+    completion_tokens=st.integers(0, 999),
+    spans=st.lists(SPANS, max_size=3).map(tuple),
+)
+
+
+@st.composite
+def turns(draw: st.DrawFn) -> list[TurnEvent]:
+    """A turn: its last round as decoded, in any order and with gaps, and everything that a turn tells beside it."""
+    order = draw(st.permutations(range(draw(st.integers(0, 6)))))
+    began = TurnBegan(turn_id="turn_1", created_s=draw(SECONDS))
+    events: list[TurnEvent] = [began, *(TextWritten(text=piece) for piece in draw(PIECES))]
+    finished = []
+    rules = CallRules(
+        runs=lambda name: name.startswith("server_side"),
+        wants_approval=lambda name: name == "server_side_delete",
+        refers=lambda _call: False,
+        start=lambda _call: None,
+    )
+    ledger = RoundLedger(rules, answered=())
+    for index in order:
+        fate = draw(st.sampled_from(["written", "written", "written", "failed", "dropped"]))
+        event: TurnEvent
+        if fate == "written":
+            call = ToolCall(id=f"call_{index}", name=draw(NAMES), arguments=draw(ARGUMENTS))
+            event = CallWritten(index=index, call=call)
+            if call.name == "server_side":
+                result = ToolResult(call_id=call.id, value=draw(VALUES), error=draw(st.none() | ERRORS))
+                finished.append(CallFinished(call=call, result=result, start_s=1.0, end_s=draw(SECONDS)))
+        elif fate == "failed":
+            event = CallFailed(index=index, tool=draw(NAMES), error=draw(ERRORS))
+        else:
+            continue
+        events += [event, *ledger.take(event)]
+    for done in finished:
+        events += [CallStarted(call=done.call, at_s=done.start_s), done]
+    reason = draw(st.sampled_from(["calls", "text", "length"]))
+    ended = RoundEnded(reason=reason, figures=draw(FIGURES))
+    events += [ended, *ledger.take(ended)]
+    figures = TurnFigures(rounds=(ended.figures,), total_s=draw(SECONDS))
+    failures = tuple(ledger.failures)
+    if reason == "calls" and ledger.awaiting and not ledger.handed_back:
+        reason = "approval"
+    turn_ended = TurnEnded(
+        turn_id=began.turn_id,
+        reason=reason,
+        figures=figures,
+        server_calls=tuple(finished),
+        failures=failures,
+        awaiting=tuple(ledger.awaiting),
+    )
+    return [*events, turn_ended]
