@@ -233,6 +233,7 @@ class Turn:
         return TurnEnded(
             turn_id=self._book.began.turn_id,
             reason=reason,
+            stop=None if self._ledger.ended is None else self._ledger.ended.stop,
             figures=self._account.figures(out_of_time=self._out_of_time),
             server_calls=tuple(self._account.server_calls),
             failures=tuple(self._account.failures),

@@ -88,8 +88,9 @@ class TurnEnded:
     """The turn is over; always the last event.
 
     `calls`: calls were handed back. `approval`: none were, and calls wait for approval. `text`: the answer is complete.
-    `length`: a limit cut the answer short. `server_calls` are those that the server ran, in call order, `failures`
-    those that could not be written, and `awaiting` those that wait for approval, also beside calls handed back.
+    `length`: a limit cut the answer short. `stop` is the stop string that ended the text, if one did. `server_calls`
+    are those that the server ran, in call order, `failures` those that could not be written, and `awaiting` those that
+    wait for approval, also beside calls handed back.
     """
 
     turn_id: str
@@ -100,6 +101,7 @@ class TurnEnded:
     awaiting: tuple[ToolCall, ...] = ()
 
 
+    stop: str | None = None
 TurnEvent = (
     TurnBegan
     | TextWritten

@@ -68,7 +68,8 @@ class Figures:
 class RoundEnded:
     """The round is decoded; always the last event.
 
-    `calls`: it made calls. `text`: it answered in text. `length`: text or calls were cut by a limit.
+    `calls`: it made calls. `text`: it answered in text. `length`: text or calls were cut by a limit. `stop` is the
+    caller's stop string that ended the text, if one did.
     """
 
     reason: FinishReason
@@ -76,3 +77,4 @@ class RoundEnded:
 
 
 DecodeEvent = TextWritten | CallWritten | CallFailed | RoundEnded
+    stop: str | None = None

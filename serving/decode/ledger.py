@@ -14,6 +14,7 @@ class Ledger:
 
     def __init__(self, decoding: Decoding, *, prompt_tokens: int) -> None:
         self.reason: FinishReason = "text"
+        self.stop: str | None = None
         self.fallbacks = 0
         self.duplicates_removed = 0
         self._decoding = decoding

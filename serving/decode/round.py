@@ -49,7 +49,7 @@ class Decoder:
         async with aclosing(events):
             async for event in events:
                 yield event
-        yield RoundEnded(reason=ledger.reason, figures=ledger.figures())
+        yield RoundEnded(reason=ledger.reason, stop=ledger.stop, figures=ledger.figures())
 
     def _prepare(self, conversation: Conversation, request: RoundRequest) -> Round:
         """Check every schema and render the prefix: work of milliseconds, off the event loop."""

@@ -45,6 +45,7 @@ async def write_text(round: Round, ledger: Ledger) -> AsyncGenerator[DecodeEvent
             if text:
                 yield TextWritten(text=text)
             if stop.reached:
+                ledger.stop = stop.found
                 ledger.stream("text", stream.start_s, stream.left(round.engine.tokenizer))
                 return
 
@@ -89,6 +90,7 @@ async def decode_sequential(round: Round, ledger: Ledger) -> AsyncGenerator[Deco
             if text:
                 yield TextWritten(text=text)
             if stop.reached:
+                ledger.reason, ledger.stop = "text", stop.found
                 if not isinstance(event, StreamEnded):
                     ledger.stream("text", stream.start_s, stream.left(round.engine.tokenizer))
                 return

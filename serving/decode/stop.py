@@ -9,16 +9,22 @@ class StopFilter:
     def __init__(self, stops: tuple[str, ...]) -> None:
         self._stops = stops
         self._held = ""
-        self.reached = False
+        self.found: str | None = None
+        """The stop string that ended the text."""
+
+    @property
+    def reached(self) -> bool:
+        return self.found is not None
 
     def push(self, text: str) -> str:
         """More text; what of it may be given out."""
         text = self._held + text
-        found = [(text.find(stop) + len(stop), text.find(stop)) for stop in self._stops if stop in text]
+        found = [(text.find(stop) + len(stop), text.find(stop), stop) for stop in self._stops if stop in text]
         if found:
             # The one that is complete first, so that it does not matter in which pieces the text comes.
-            self.reached, self._held = True, ""
-            return text[: min(found)[1]]
+            _, start, self.found = min(found)
+            self._held = ""
+            return text[:start]
         keep = max((overlap(text, stop) for stop in self._stops), default=0)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]

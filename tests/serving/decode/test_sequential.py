@@ -142,7 +142,7 @@ async def test_stop_string_ends_a_text_and_what_came_is_counted(mode: Any) -> No
     round = Round(conversation(Choice(mode=mode)), stream=text, text=text, step_s=0.0001)
     events = await sequential(round, stop=("END", "never"))
     assert text_of(events) == "One. Two. "
-    assert ended(events).reason == "text"
+    assert (ended(events).reason, ended(events).stop) == ("text", "END")
     figures = ended(events).figures
     assert figures.steps == figures.completion_tokens == len("One. Two. END")
     [span] = figures.spans
@@ -154,7 +154,7 @@ async def test_stop_string_ends_a_text_and_what_came_is_counted(mode: Any) -> No
 async def test_what_might_have_been_a_stop_string_is_given_out_at_the_end(mode: Any) -> None:
     round = Round(conversation(Choice(mode=mode)), stream="The EN", text="The EN")
     events = await sequential(round, stop=("END",))
-    assert (text_of(events), ended(events).reason) == ("The EN", "text")
+    assert (text_of(events), ended(events).reason, ended(events).stop) == ("The EN", "text", None)
 
 
 async def test_stop_strings_do_not_cut_calls() -> None:

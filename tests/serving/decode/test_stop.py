@@ -14,20 +14,21 @@ SMALL = st.text(alphabet="ab\n", max_size=12)
 STOPS = st.lists(st.text(alphabet="ab\n", min_size=1, max_size=4), max_size=3).map(tuple)
 
 
-def expected(text: str, stops: tuple[str, ...]) -> tuple[str, bool]:
+def expected(text: str, stops: tuple[str, ...]) -> tuple[str, str | None]:
     """Character by character, without any holding back."""
     for end in range(1, len(text) + 1):
         found = [stop for stop in stops if text[:end].endswith(stop)]
         if found:
-            return text[: end - len(max(found, key=len))], True
-    return text, False
+            longest = max(found, key=len)
+            return text[: end - len(longest)], longest
+    return text, None
 
 
 @pytest.mark.parametrize("pieces", [["abb"], ["ab"], ["a", "b"], ["", "ab"]])
 def test_stop_string_that_is_complete_first_ends_the_text(pieces: list[str]) -> None:
     stop = StopFilter(("abb", "b"))
     assert "".join([stop.push(piece) for piece in pieces]) == "a"
-    assert stop.reached
+    assert stop.found == "b"
 
 
 @given(SMALL, STOPS, st.data())
@@ -39,7 +40,8 @@ def test_text_is_the_same_however_it_is_cut(text: str, stops: tuple[str, ...], d
         out += stop.push(text[start:end])
         if stop.reached:
             break
-    assert (out + stop.flush(), stop.reached) == expected(text, stops)
+    assert (out + stop.flush(), stop.found) == expected(text, stops)
+    assert stop.reached is (stop.found is not None)
 
 
 @given(SMALL, STOPS)
@@ -76,4 +78,4 @@ def test_what_may_begin_a_stop_string_waits(pieces: list[str], given_out: list[s
 def test_end_of_the_text_gives_out_what_waited_once() -> None:
     stop = StopFilter(("END",))
     assert stop.push("the E") == "the "
-    assert (stop.flush(), stop.flush(), stop.reached) == ("E", "", False)
+    assert (stop.flush(), stop.flush(), stop.found) == ("E", "", None)
