@@ -30,7 +30,8 @@ class Branch:
 
     `suffix` is already known text that the stream stands on; it is read, not written. `constraint` governs what is
     written after it, at most `max_new_tokens` tokens. With `skip_forced`, tokens about which the constraint leaves no
-    choice cost no decode step; without it every token costs one, which is what other servers do.
+    choice cost no decode step; without it every token costs one, which is what other servers do. With `logprobs`, which
+    needs `skip_forced` off, the engine tells how likely each token was, and so many of the likeliest in its place.
     """
 
     suffix: tuple[int, ...] = ()
@@ -38,6 +39,7 @@ class Branch:
     max_new_tokens: int
     sampling: Sampling = field(default_factory=Sampling)
     skip_forced: bool = True
+    logprobs: int | None = None
 
 
 def arguments_constraint(tool: Tool, dialect: Dialect, tokenizer: Tokenizer) -> Constraint:

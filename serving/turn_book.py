@@ -72,7 +72,7 @@ class TurnBook:
         """Keep the event, if the answer is made of such."""
         last = self._answer[-1] if self._answer else None
         if isinstance(event, TextWritten) and isinstance(last, TextWritten):
-            self._answer[-1] = TextWritten(text=last.text + event.text)
+            self._answer[-1] = TextWritten(text=last.text + event.text, logprobs=last.logprobs + event.logprobs)
         elif isinstance(event, ANSWER_EVENTS):
             self._answer.append(event)
 
@@ -91,6 +91,13 @@ async def begin_turn(journal: Journal, caller: str, idempotency: Idempotency | N
     hold = Hold(turn_id=f"turn_{uuid.uuid4().hex}")
     turn = await journal.begin(hold, caller, idempotency)
     return TurnBook(journal, replace(hold, turn_id=turn.id), turn)
+
+
+async def restored(journal: Journal, caller: str, messages: Sequence[Message]) -> tuple[Message, ...]:
+    """The client's history with what the server did put back, but for rounds that wait for approval."""
+    names = {name for message in messages if (name := handed_back_name(message)) is not None}
+    found = {name: read_hidden(text) for name, text in (await journal.kept(caller, sorted(names))).items()}
+    return restore(messages, {name: hidden for name, hidden in found.items() if not hidden.awaiting})
 
 
 def written_answer(events: Sequence[TurnEvent]) -> str:

@@ -79,6 +79,12 @@ class TurnFigures:
         return sum(figures.prompt_tokens for figures in self.rounds)
 
     @property
+    def cached_tokens(self) -> int | None:
+        """Those of `prompt_tokens` that the engine still held from before; None where it does not know."""
+        known = [figures.cached_tokens for figures in self.rounds if figures.cached_tokens is not None]
+        return sum(known) if known else None
+
+    @property
     def completion_tokens(self) -> int:
         return sum(figures.completion_tokens for figures in self.rounds)
 
@@ -95,13 +101,13 @@ class TurnEnded:
 
     turn_id: str
     reason: TurnReason
+    stop: str | None = None
     figures: TurnFigures
     server_calls: tuple[CallFinished, ...] = ()
     failures: tuple[CallFailed, ...] = ()
     awaiting: tuple[ToolCall, ...] = ()
 
 
-    stop: str | None = None
 TurnEvent = (
     TurnBegan
     | TextWritten

@@ -6,15 +6,17 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from grammars.tools import CallError, ToolCall
+from serving.engines.base import TokenLogprob
 
 FinishReason = Literal["calls", "text", "length"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextWritten:
-    """The model answers in text, and this is the next piece of it."""
+    """The model answers in text, and this is the next piece of it; `logprobs`, if they are asked for, of its tokens."""
 
     text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +53,10 @@ class StreamSpan:
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """What a round cost. `steps` counts decode steps on the critical path: the plan, the longest branch, retries."""
+    """What a round cost. `steps` counts decode steps on the critical path: the plan, the longest branch, retries.
+
+    `cached_tokens` are those of `prompt_tokens` that the engine still held from before; None where it does not know.
+    """
 
     decoding: Literal["parallel", "sequential"]
     steps: int = 0
@@ -60,6 +65,7 @@ class Figures:
     fallbacks: int = 0
     duplicates_removed: int = 0
     prompt_tokens: int = 0
+    cached_tokens: int | None = None
     completion_tokens: int = 0
     spans: tuple[StreamSpan, ...] = field(default=())
 
@@ -73,8 +79,8 @@ class RoundEnded:
     """
 
     reason: FinishReason
+    stop: str | None = None
     figures: Figures
 
 
 DecodeEvent = TextWritten | CallWritten | CallFailed | RoundEnded
-    stop: str | None = None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from grammars.branch import Sampling
 from grammars.conversation import Choice, Conversation
@@ -39,7 +40,9 @@ class RoundRequest:
     `max_tokens` bounds every stream of the round by itself. `stop` ends a text before the first of these strings.
     `skip_forced` lets a sequential stream skip tokens that leave no choice, as branches always do. With
     `parallel_dependencies`, a branch may write a reference to an earlier call of the plan in place of an argument.
-    `scope` says for whom and with which weights.
+    `answer_schema` is a JSON Schema for the text of an answer, which then is JSON; it has no part in calls. `logprobs`
+    asks how likely each token of a text was, and for so many of the likeliest in its place. `scope` says for whom and
+    with which weights.
     """
 
     sampling: Sampling = field(default_factory=Sampling)
@@ -48,6 +51,8 @@ class RoundRequest:
     stop: tuple[str, ...] = ()
     skip_forced: bool = False
     parallel_dependencies: bool = False
+    answer_schema: Mapping[str, Any] | None = None
+    logprobs: int | None = None
     scope: Scope = SHARED
 
 

@@ -12,24 +12,42 @@ from grammars.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
+class TokenLogprob:
+    """A token and the natural logarithm of its probability among those that the constraint allowed in its place, before
+    temperature and top_p. `text` is its `bytes`, with U+FFFD for what is no whole character. `top` lists the likeliest
+    tokens there, each without a list of its own.
+    """
+
+    text: str
+    bytes: tuple[int, ...]
+    logprob: float
+    top: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class BranchStarted:
-    """A branch begins to decode: its prefix and suffix are read. `at_s` is on the clock of `time.monotonic`."""
+    """A branch begins to decode: its prefix and suffix are read. `at_s` is on the clock of `time.monotonic`.
+
+    `cached_tokens`: how many of them the engine had read before and still held; None where it does not know.
+    """
 
     branch: int
     at_s: float
+    cached_tokens: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class BranchProgress:
     """A branch wrote some text: what one or more decode steps chose, and the forced tokens after it.
 
-    `steps` counts the branch's decode steps so far.
+    `steps` counts the branch's decode steps so far. `logprobs` are those of its tokens, if the branch wants them.
     """
 
     branch: int
     text: str
     steps: int
     at_s: float
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
