@@ -100,6 +100,13 @@ async def restored(journal: Journal, caller: str, messages: Sequence[Message]) -
     return restore(messages, {name: hidden for name, hidden in found.items() if not hidden.awaiting})
 
 
+async def restored(journal: Journal, caller: str, messages: Sequence[Message]) -> tuple[Message, ...]:
+    """The client's history with what the server did put back, but for rounds that wait for approval."""
+    names = {name for message in messages if (name := handed_back_name(message)) is not None}
+    found = {name: read_hidden(text) for name, text in (await journal.kept(caller, sorted(names))).items()}
+    return restore(messages, {name: hidden for name, hidden in found.items() if not hidden.awaiting})
+
+
 def written_answer(events: Sequence[TurnEvent]) -> str:
     """The events as JSON in ASCII, each with its name."""
     return json.dumps([[type(event).__name__, asdict(event)] for event in events])

@@ -22,6 +22,10 @@ class RoundDecoder(Protocol):
         """One round, as events that end with `RoundEnded`. Closing the generator frees the branches."""
         ...
 
+    async def count_tokens(self, conversation: Conversation, request: RoundRequest) -> int:
+        """How many tokens the round would read."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class TurnLimits:

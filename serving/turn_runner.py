@@ -16,7 +16,7 @@ from serving.execute.execute import Executor
 from serving.execute.journal import Journal
 from serving.execute.journal_memory import MemoryJournal
 from serving.turn import Turn
-from serving.turn_book import TurnBook, begin_turn
+from serving.turn_book import TurnBook, begin_turn, restored
 from serving.turn_events import TurnEnded, TurnEvent
 from serving.turn_request import RoundDecoder, TurnLimits, TurnRequest
 
@@ -66,6 +66,12 @@ class TurnRunner:
                         yield event
             finally:
                 book.close()
+
+    async def count_tokens(self, request: TurnRequest) -> int:
+        """How many tokens the turn's first round would read. Nothing is run or written down. Raises `RequestError`."""
+        conversation = self.read(request)
+        history = await restored(self.journal, request.caller.name, conversation.messages)
+        return await self._decoder.count_tokens(replace(conversation, messages=history), request.round)
 
     def read(self, request: TurnRequest) -> Conversation:
         """The request with the server's tools, or a `RequestError` that names the place at fault."""

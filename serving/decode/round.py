@@ -51,6 +51,10 @@ class Decoder:
                 yield event
         yield RoundEnded(reason=ledger.reason, stop=ledger.stop, figures=ledger.figures())
 
+    async def count_tokens(self, conversation: Conversation, request: RoundRequest) -> int:
+        """How many tokens the round would read before it writes any. Raises what `decode_round` does before it."""
+        return len((await asyncio.to_thread(self._prepare, conversation, request)).prefix)
+
     def _prepare(self, conversation: Conversation, request: RoundRequest) -> Round:
         """Check every schema and render the prefix: work of milliseconds, off the event loop."""
         for index, tool in enumerate(conversation.tools):
