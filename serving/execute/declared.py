@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from serving.execute.secret import SOUNDS_SECRET
+
 PositiveSeconds = Annotated[float, Field(gt=0)]
 Place = Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
 """`module:attribute`."""
-
-SOUNDS_SECRET = re.compile(r"key|token|secret|passw|credential|auth", re.IGNORECASE)
 
 ANSWER_LIMIT_BYTES = 8 * 2**20
 """The largest answer of a service or an MCP server where its entry does not say."""

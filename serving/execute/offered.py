@@ -65,7 +65,7 @@ class Selection:
         except (SchemaRefused, ConfigurationError) as error:
             reason = f"{source}: the tool {own_name!r} cannot be offered (exclude it, or say otherwise): {error}"
             raise ConfigurationError(reason) from error
-        return ServerTool(tool=tool, facts=facts, runner=offer.runner)
+        return ServerTool(tool=tool, facts=facts, runner=offer.runner, label=source.partition(".")[2] or source)
 
     def _facts(self, offer: Offer) -> ToolFacts:
         stated = self.facts.get(offer.tool.name, {})

@@ -21,6 +21,9 @@ from grammars.errors import ConfigurationError
 SHORTEST = 8
 """Fewer characters than this stand in ordinary text by chance, and could not be taken out of it."""
 
+SOUNDS_SECRET = re.compile(r"key|token|secret|passw|credential|auth", re.IGNORECASE)
+"""Names of variables and headers whose values are most likely secrets."""
+
 
 class Secret:
     """A secret by the name of its environment variable, with what stands before it where it is sent, such as `Bearer `.
@@ -43,7 +46,12 @@ class Secret:
         return Secret(self.variable, self._value, prefix=prefix, base64=base64)
 
     def forms(self) -> set[str]:
-        """The secret in every form in which it may come back. The password of `user:password` is one by itself."""
+        """The secret in every form in which it may come back. The password of `user:password` is one by itself.
+
+        A value that is too short to be one has none.
+        """
+        if len(self._value) < SHORTEST:
+            return set()
         parts = {self._value, self._value.partition(":")[2]}
         plain = {part for part in parts if len(part) >= SHORTEST}
         encoded = base64_text(self._value).rstrip("=")

@@ -10,6 +10,10 @@ from grammars.tools import Tool
 from serving.execute.facts import ToolFacts
 
 
+OWN = "polycall"
+"""The label of tools that come from no source: the functions of the operator's own."""
+
+
 class InvalidArguments(Exception):
     """The arguments do not fit the tool. The message says which and why, for the model; asking again does not help."""
 
@@ -49,8 +53,12 @@ class BatchRunner(Runner, Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ServerTool:
-    """A tool that the server runs: what the model sees of it, what is known of it, and what runs it."""
+    """A tool that the server runs: what the model sees of it, what is known of it, what runs it.
+
+    `label` is what callers read of where it comes from: the name of its source, or their own word for a server.
+    """
 
     tool: Tool
     facts: ToolFacts
     runner: Runner
+    label: str = OWN
