@@ -92,7 +92,7 @@ class AssistantMessage(Wire):
     function_call: None = None
     name: None = None
     provider_specific_fields: dict[str, Any] | None = None
-    """Not OpenAI's: what LiteLLM keeps of an answer beside OpenAI's fields. It repeats what was said, and is not read."""
+    """Not OpenAI's: what LiteLLM keeps of an answer beside OpenAI's fields. It repeats the answer, and is not read."""
 
 
 class ToolMessage(Wire):
