@@ -65,7 +65,8 @@ class Turn:
         """Round after round, until one ends the turn."""
         try:
             for record in self._book.past:
-                self._account.enter_past(record)
+                for told in self._account.enter_past(record):
+                    yield told
                 self._go_on(record)
             while True:
                 async with aclosing(self._round()) as events:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pydantic import TypeAdapter
 
 from grammars.conversation import Message
-from serving.decode.events import CallFailed, Figures
+from serving.decode.events import CallFailed, Figures, TextWritten
 from serving.execute.execute import CallFinished
 from serving.round_ledger import RoundLedger
 from serving.turn_events import TurnFigures
@@ -17,7 +17,8 @@ from serving.turn_events import TurnFigures
 
 @dataclass(frozen=True, kw_only=True)
 class RoundRecord:
-    """A round that is over. `messages` is what it adds to the conversation; a round of repeats adds nothing.
+    """A round that is over. `messages` is what it adds to the conversation; a round of repeats adds nothing. `text` is
+    what it answered with.
 
     Round 0 is one that waited for approval and was decoded in an earlier turn: it has no figures.
     """
@@ -26,6 +27,7 @@ class RoundRecord:
     messages: tuple[Message, ...]
     figures: Figures | None
     repeated: bool = False
+    text: str = ""
     wait_s: float = 0.0
     server_calls: tuple[CallFinished, ...] = ()
     failures: tuple[CallFailed, ...] = ()
@@ -51,6 +53,7 @@ def record_of(number: int, ledger: RoundLedger) -> RoundRecord:
         messages=() if ledger.repeated or not ledger.complete else ledger.messages(),
         figures=None if ledger.ended is None or number == 0 else ledger.ended.figures,
         repeated=ledger.repeated,
+        text=ledger.text if number else "",
         wait_s=ledger.wait_s,
         server_calls=tuple(ledger.finished[call.id] for call in ledger.calls if call.id in ledger.finished),
         failures=tuple(ledger.failures),
@@ -82,10 +85,11 @@ class TurnAccount:
         self.server_calls += record.server_calls
         self.failures += record.failures
 
-    def enter_past(self, record: RoundRecord) -> None:
-        """Enter a round that was over before the turn broke off; in this attempt it took no time."""
+    def enter_past(self, record: RoundRecord) -> list[TextWritten | CallFinished]:
+        """Enter a round that was over before the turn broke off, and tell of it; in this attempt it took no time."""
         at_once = [replace(done, start_s=self.start_s, end_s=self.start_s) for done in record.server_calls]
         self.enter(replace(record, wait_s=0.0, server_calls=tuple(at_once)))
+        return [*([TextWritten(text=record.text)] if record.text else []), *at_once]
 
     @property
     def tokens_left(self) -> int | None:

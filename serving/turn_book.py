@@ -12,14 +12,15 @@ from pydantic import TypeAdapter
 from grammars.conversation import Message
 from serving.approvals import Decision, Opening, open_round, read_decisions
 from serving.decode.events import TextWritten
+from serving.execute.execute import CallFinished, CallStarted
 from serving.execute.journal import Hold, Idempotency, Journal, JournaledTurn, Kept
 from serving.execute.turn_recorder import TurnRecorder
 from serving.hidden_rounds import HiddenRound, handed_back_name, read_hidden, restore, round_name
 from serving.turn_account import RoundRecord, read_record
 from serving.turn_events import CallHandedBack, TurnBegan, TurnEnded, TurnEvent
 
-ANSWER_EVENTS = (TextWritten, CallHandedBack, TurnEnded)
-"""The events that an answer is made of, on every wire."""
+ANSWER_EVENTS = (TextWritten, CallStarted, CallFinished, CallHandedBack, TurnEnded)
+"""The events that an answer is made of, on every wire: some show the calls that the server ran where they stand."""
 
 ADAPTERS: dict[str, TypeAdapter[TurnEvent]] = {kind.__name__: TypeAdapter(kind) for kind in ANSWER_EVENTS}
 

@@ -1,7 +1,8 @@
 """What happens in one turn, in any number of rounds, as every wire hears it.
 
-A wire writes `TurnBegan`, `TextWritten`, `CallHandedBack` and `TurnEnded`, which the journal keeps, so that the same
-answer can be given again; the other events are for progress, logs and timelines.
+A wire writes `TurnBegan`, `TextWritten`, `CallStarted`, `CallFinished`, `CallHandedBack` and `TurnEnded`, which the
+journal keeps, so that the same answer can be given again; the other events are for progress, logs and timelines. A call
+that the server runs stands where it started, or, if it never did, where it finished.
 """
 
 from __future__ import annotations
