@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import Protocol
 
@@ -42,6 +42,10 @@ class WireAnswer(Protocol):
         ...
 
 
+StreamForm = Callable[[TurnEvent, AsyncGenerator[TurnEvent, None], WireAnswer], Response]
+"""Makes the streamed response of a turn's first event and the events after it."""
+
+
 async def answer_turn(
     request: Request,
     runner: TurnRunner,
@@ -49,9 +53,11 @@ async def answer_turn(
     answer: WireAnswer,
     *,
     stream: bool,
+    form: StreamForm | None = None,
     places: Places | None = None,
 ) -> Response:
-    """Run the turn and answer with it. When the client leaves, or the stream ends in any way, the turn is closed.
+    """Run the turn and answer with it, streamed as server-sent events unless the wire has another `form`. When the client
+    leaves, or the stream ends in any way, the turn is closed.
 
     Raises what the runner does, a refusal with the client's name of its place.
     """
@@ -60,7 +66,7 @@ async def answer_turn(
         if stream:
             # Until the first event an error is an answer of its own; after it, only a part of the stream.
             first = await unless_gone(request, anext(events))
-            return TurnStream(first, events, answer)
+            return (form or TurnStream)(first, events, answer)
         whole = await unless_gone(request, collected(events))
     except ClientGone:
         await events.aclose()
