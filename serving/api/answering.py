@@ -56,8 +56,8 @@ async def answer_turn(
     form: StreamForm | None = None,
     places: Places | None = None,
 ) -> Response:
-    """Run the turn and answer with it, streamed as server-sent events unless the wire has another `form`. When the client
-    leaves, or the stream ends in any way, the turn is closed.
+    """Run the turn and answer with it, streamed as server-sent events unless the wire has another `form`. When the
+    client leaves, or the stream ends in any way, the turn is closed.
 
     Raises what the runner does, a refusal with the client's name of its place.
     """
