@@ -12,6 +12,7 @@ from serving.approvals import Decision, Required
 from serving.callers import ANYONE, Caller
 from serving.decode.events import DecodeEvent
 from serving.decode.round import RoundRequest
+from serving.execute.asked_servers import AskedServer
 from serving.execute.journal import Idempotency
 
 
@@ -43,13 +44,22 @@ class TurnLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class TurnRequest:
-    """One request, whatever wire it came by. `tools` are the client's own; the server adds its tools to them."""
+    """One request. `tools` are the client's own; the server adds its tools to them. `wire` is what it came by, for
+    telemetry only.
+
+    `servers` are those that it names beside: the turn connects to them, and if some are the operator's, it has just
+    those of the operator's tools that are named. `choice_servers` narrows the choice to tools of these labels, and to
+    what `choice` allows itself.
+    """
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...] = ()
+    servers: tuple[AskedServer, ...] = ()
     choice: Choice | None = None
+    choice_servers: frozenset[str] = frozenset()
     round: RoundRequest
     required: Required = field(default_factory=Required)
     decisions: tuple[Decision, ...] = ()
     caller: Caller = ANYONE
     idempotency: Idempotency | None = None
+    wire: str = ""

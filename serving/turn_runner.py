@@ -15,6 +15,7 @@ from serving.decode.round import RoundRequest
 from serving.execute.execute import Executor
 from serving.execute.journal import Journal
 from serving.execute.journal_memory import MemoryJournal
+from serving.telemetry import Telemetry
 from serving.turn import Turn
 from serving.turn_book import TurnBook, begin_turn, restored
 from serving.turn_events import TurnEnded, TurnEvent
@@ -28,6 +29,7 @@ class TurnRunner:
         self, decoder: RoundDecoder, executor: Executor, limits: TurnLimits, journal: Journal | None = None
     ) -> None:
         self.journal: Journal = journal or MemoryJournal()
+        self.telemetry = Telemetry()
         self._decoder = decoder
         self._executor = executor
         self._limits = limits
@@ -57,15 +59,17 @@ class TurnRunner:
         Raises `RequestError`, `TurnInProgress` and `Overloaded` before the first event, `DecodingFailed` where nothing
         usable came, and `JournalUnavailable`.
         """
-        conversation = self.read(request)
-        with self._place():
-            book = await begin_turn(self.journal, request.caller.name, request.idempotency)
-            try:
-                async with aclosing(self._attempt(book, conversation, request)) as events:
-                    async for event in events:
-                        yield event
-            finally:
-                book.close()
+        with self.telemetry.turn(request.wire) as count:
+            conversation = self.read(request)
+            with self._place():
+                book = await begin_turn(self.journal, request.caller.name, request.idempotency)
+                try:
+                    async with aclosing(self._attempt(book, conversation, request)) as events:
+                        async for event in events:
+                            count(event)
+                            yield event
+                finally:
+                    book.close()
 
     async def count_tokens(self, request: TurnRequest) -> int:
         """How many tokens the turn's first round would read. Nothing is run or written down. Raises `RequestError`."""

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from fastapi import Depends, FastAPI
 
 from serving.api import errors
+from serving.api.about import about_router, release
 from serving.api.health import health_router, models_router
+from serving.api.metrics import metrics_router
 from serving.api.openai_chat.endpoint import chat_router
 from serving.api.requests import key_check
 from serving.api.turns import turns_router
@@ -22,7 +24,7 @@ from serving.turn_runner import TurnRunner
 
 @dataclass(frozen=True, kw_only=True)
 class ApiOptions:
-    """How the wires behave. With `keys` everything under /v1 needs one of them; /health never does."""
+    """How the wires behave. With `keys` everything needs one of them but the probes and the OpenAPI document."""
 
     keys: tuple[ApiKey, ...] = ()
     body_limit_bytes: int = 8 * 1024 * 1024
@@ -45,10 +47,15 @@ def create_app(
             await engine.close()
             await runner.close()
 
-    app = FastAPI(title="polycall", lifespan=lifespan)
-    errors.register(app, shapes={})
+    def heard(fault: errors.Fault) -> None:
+        runner.telemetry.answered_with_error(fault.status, fault.code)
+
+    app = FastAPI(title="polycall", version=release(), lifespan=lifespan)
+    errors.register(app, shapes={}, heard=heard)
     keyed = [Depends(key_check(options.keys))]
     app.include_router(health_router(engine, runner))
+    app.include_router(about_router(engine), dependencies=keyed)
+    app.include_router(metrics_router(engine, runner), dependencies=keyed)
     app.include_router(models_router(engine), dependencies=keyed)
     chat = chat_router(runner, engine, decoding=options.decoding, body_limit_bytes=options.body_limit_bytes)
     app.include_router(chat, dependencies=keyed)

@@ -50,13 +50,16 @@ def openai_error(fault: Fault) -> dict[str, Any]:
     return {"error": {"message": fault.message, "type": kind, "param": fault.place, "code": fault.code}}
 
 
-def register(app: FastAPI, shapes: Mapping[str, ErrorShape]) -> None:
-    """Let this module answer whatever is raised in the app, under each of these paths in its own shape."""
+def register(app: FastAPI, shapes: Mapping[str, ErrorShape], heard: Callable[[Fault], None]) -> None:
+    """Let this module answer whatever is raised in the app, under each of these paths in its own shape. `heard` is told
+    of every fault.
+    """
 
     async def answer(request: Request, error: Exception) -> JSONResponse:
         path = request.url.path
         shape = next((shape for start, shape in shapes.items() if path.startswith(start)), openai_error)
         fault = fault_of(error)
+        heard(fault)
         return JSONResponse(shape(fault), status_code=fault.status, headers=headers_of(error))
 
     app.add_exception_handler(PolycallError, answer)

@@ -1,30 +1,58 @@
-"""GET /health for probes, and GET /v1/models for clients that ask what is served."""
+"""Probes: GET /health, and NIM's /v1/health/live and /v1/health/ready; and GET /v1/models, for what is served."""
 
 from __future__ import annotations
 
 import time
 from http import HTTPStatus
+from typing import Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from openai.types import Model
+from pydantic import BaseModel
 
 from serving.api.requests import adapter_named
 from serving.engines.base import Engine
 from serving.turn_runner import TurnRunner
 
 
-def health_router(engine: Engine, runner: TurnRunner) -> APIRouter:
-    """Whether the server can answer: 200, or 503 once the engine has died."""
-    router = APIRouter()
+class Health(BaseModel):
+    """`status` is `ok`, or says what is wrong; `turns` run now."""
 
-    @router.get("/health")
-    async def health() -> JSONResponse:
-        state = "ok" if engine.healthy else "the engine cannot decode"
-        status = HTTPStatus.OK if engine.healthy else HTTPStatus.SERVICE_UNAVAILABLE
-        return JSONResponse({"status": state, "turns": runner.live_turns}, status_code=status)
+    status: str
+    turns: int
+
+
+class HealthStatus(BaseModel):
+    """As NIM answers its probes."""
+
+    object: Literal["health-response"] = "health-response"
+    message: str
+
+
+def health_router(engine: Engine, runner: TurnRunner) -> APIRouter:
+    """Whether the server can answer: 200, or 503 once the engine has died, from which only a restart helps."""
+    router = APIRouter(tags=["operations"])
+
+    @router.get("/health", responses={HTTPStatus.SERVICE_UNAVAILABLE: {"model": Health}})
+    async def health(response: Response) -> Health:
+        response.status_code = status_of(engine)
+        return Health(status="ok" if engine.healthy else "the engine cannot decode", turns=runner.live_turns)
+
+    @router.get("/v1/health/live")
+    async def live() -> HealthStatus:
+        return HealthStatus(message="Service is live.")
+
+    @router.get("/v1/health/ready", responses={HTTPStatus.SERVICE_UNAVAILABLE: {"model": HealthStatus}})
+    async def ready(response: Response) -> HealthStatus:
+        response.status_code = status_of(engine)
+        return HealthStatus(message=f"Service is {'' if engine.healthy else 'not '}ready.")
 
     return router
+
+
+def status_of(engine: Engine) -> HTTPStatus:
+    return HTTPStatus.OK if engine.healthy else HTTPStatus.SERVICE_UNAVAILABLE
 
 
 def models_router(engine: Engine) -> APIRouter:

@@ -86,6 +86,7 @@ def sent_by(
         round=replace(asked.round, scope=scope),
         caller=caller,
         idempotency=read_idempotency(request, wire, body),
+        wire=wire,
     )
 
 

@@ -1,4 +1,4 @@
-"""GET /health and GET /v1/models."""
+"""GET /health, NIM's probes, and GET /v1/models."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import httpx
 import openai
 import pytest
 
+from serving.api.app import ApiOptions
+from serving.callers import ApiKey
 from tests.serving.api.api_server import Serve, Server
 
 
@@ -18,6 +20,16 @@ def test_health_is_ok_while_the_engine_decodes_and_503_after_it_died(serve: Serv
     response = httpx.get(f"{server.url}/health")
     assert response.status_code == 503
     assert response.json()["status"] == "the engine cannot decode"
+
+
+def test_nims_probes_live_as_long_as_it_answers_and_ready_while_the_engine_decodes(serve: Serve) -> None:
+    server = serve(options=ApiOptions(keys=(ApiKey(key="sesame"),)))  # which no probe needs
+    live, ready = f"{server.url}/v1/health/live", f"{server.url}/v1/health/ready"
+    assert httpx.get(live).json() == {"object": "health-response", "message": "Service is live."}
+    assert httpx.get(ready).json() == {"object": "health-response", "message": "Service is ready."}
+    asyncio.run(server.engine.close())
+    assert httpx.get(live).status_code == 200
+    assert (httpx.get(ready).status_code, httpx.get(ready).json()["message"]) == (503, "Service is not ready.")
 
 
 def test_a_dead_engine_answers_503(serve: Serve) -> None:
