@@ -2,16 +2,19 @@
 
 arXiv:2603.00030 decodes the function's name and up to six arguments of one call in parallel, each by a head of its own
 behind a tag, and asks again for the next call. Here the heads are branches over the conversation and the calls so far.
-Only the shape is rebuilt: nothing is trained, so the values mean nothing; every head stops at its value's end.
+Only the shape is rebuilt, in two ways, since nothing is trained. Heads that know how long they are decode as many
+tokens as the right value has, and one for the closing tag, without a grammar: what a model trained for it would take.
+Heads that do not know write whatever the weak model makes of the value's schema, up to its end.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 from bench_decode import TOOL, decode_once
 from bench_vllm import ENGINE_ARGUMENTS, regime_question
@@ -24,27 +27,36 @@ from grammars.conversation import Conversation
 from grammars.dialects import dialect_of
 from grammars.prompt import render
 from grammars.schema import read_schema
+from grammars.tokenizer import Tokenizer
 from grammars.tools import json_text
 from serving.config import load_settings
 from serving.decode.round import Decoder, RoundRequest
-from serving.decode.streams import StreamEnded, run_streams
+from serving.decode.streams import run_streams
 from serving.engines.base import BranchProgress, Engine
 from serving.engines.build import build_engine
 
-HEADS = 6
-"""SimpleTool's argument heads."""
+TAGS = ("<function>", *(f"<arg{number}>" for number in range(1, 7)))
+"""What opens SimpleTool's heads: one for the function, six for arguments, of which it asks those a tool can fill."""
+
+FREE = Constraint.regex("(?s:.{2000})")
+"""Any text, longer than any head."""
 
 BRANCH_COUNTS = (1, 2, 4, 8, 16)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SimpleToolRow:
-    """N calls of three arguments, warm prefix, one client: medians of seconds, plan included in `parallel_s`."""
+    """N calls of three arguments, warm prefix, one client: medians of seconds, plan included in `parallel_s`.
+
+    `simpletool_s` is with heads that know how long they are, `simpletool_untrained_s` with those that do not.
+    """
 
     calls: int
     parallel_s: float
     simpletool_s: float
     ratio: float
+    simpletool_untrained_s: float
+    ratio_untrained: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,45 +108,70 @@ async def simpletool_rows(engine: Engine, counts: Sequence[int], repeats: int, c
     with Progress(console=console) as progress:
         task = progress.add_task("SimpleTool's layout", total=len(counts) * (repeats + 1))
         for calls in counts:
-            ours, theirs = [], []
+            ours: list[float] = []
+            knowing: list[float] = []
+            untrained: list[float] = []
             for repeat in range(repeats + 1):
                 asked = regime_question(engine, calls, "warm", "lines")
-                run = await decode_once(decoder, asked, RoundRequest(), calls)
-                start_s = time.perf_counter()
-                await call_by_call(engine, asked, calls)
+                done = (
+                    (await decode_once(decoder, asked, RoundRequest(), calls)).seconds,
+                    await call_by_call(engine, asked, knowing_heads),
+                    await call_by_call(engine, asked, untrained_heads),
+                )
                 if repeat:  # the first is the warm-up
-                    ours.append(run.seconds)
-                    theirs.append(time.perf_counter() - start_s)
+                    for seconds, times in zip(done, (ours, knowing, untrained), strict=True):
+                        times.append(seconds)
                 progress.advance(task)
             rows.append(
                 SimpleToolRow(
                     calls=calls,
                     parallel_s=round(median(ours), 4),
-                    simpletool_s=round(median(theirs), 4),
-                    ratio=round(median(theirs) / median(ours), 2),
+                    simpletool_s=round(median(knowing), 4),
+                    ratio=round(median(knowing) / median(ours), 2),
+                    simpletool_untrained_s=round(median(untrained), 4),
+                    ratio_untrained=round(median(untrained) / median(ours), 2),
                 )
             )
     return rows
 
 
-async def call_by_call(engine: Engine, conversation: Conversation, calls: int) -> None:
-    """So many inferences, each of all heads of one call over the conversation and the calls before it."""
-    encode = engine.tokenizer.encode
+Heads = Callable[[Tokenizer, Mapping[str, Any]], list[Branch]]
+"""The heads of one call, of its function and of its arguments, for the call that would be right."""
+
+
+def knowing_heads(tokenizer: Tokenizer, arguments: Mapping[str, Any]) -> list[Branch]:
+    """Each as long as the right value and a closing tag of one token."""
+    texts = [TOOL.name, *map(str, arguments.values())]
+    return [
+        Branch(suffix=tokenizer.encode(tag), constraint=FREE, max_new_tokens=len(tokenizer.encode(text)) + 1)
+        for tag, text in zip(TAGS, texts, strict=False)
+    ]
+
+
+def untrained_heads(tokenizer: Tokenizer, arguments: Mapping[str, Any]) -> list[Branch]:
+    """Each as long as the model makes it, inside the schema of its value."""
+    schemas = [TOOL.parameters["properties"][name] for name in arguments]
+    constraints = [Constraint.choice([TOOL.name])]
+    constraints += [Constraint.schema(read_schema(schema, root="any").grammar) for schema in schemas]
+    return [
+        Branch(suffix=tokenizer.encode(tag), constraint=constraint, max_new_tokens=32)
+        for tag, constraint in zip(TAGS, constraints, strict=False)
+    ]
+
+
+async def call_by_call(engine: Engine, conversation: Conversation, heads: Heads) -> float:
+    """Seconds of as many inferences as there are calls, each of all heads of one call over the calls before it."""
+    start_s = time.perf_counter()
     dialect = dialect_of(engine.tokenizer)
     prefix = await asyncio.to_thread(render, conversation, dialect, engine.tokenizer)
-    parameters = TOOL.parameters["properties"]
-    for _ in range(calls):
-        heads = [Branch(suffix=encode("<function>"), constraint=Constraint.choice([TOOL.name]), max_new_tokens=32)]
-        for number, schema in enumerate(list(parameters.values())[:HEADS], start=1):
-            value = read_schema(schema, root="any").grammar
-            heads.append(
-                Branch(suffix=encode(f"<arg{number}>"), constraint=Constraint.schema(value), max_new_tokens=32)
-            )
-        texts = [""] * len(heads)
-        async for event in run_streams(engine, prefix, heads):
-            if isinstance(event, StreamEnded):
-                texts[event.index] = event.end.text
-        prefix = (*prefix, *encode(json_text({"name": texts[0], "arguments": texts[1:]}) + "\n"))
+    _, *lines = conversation.messages[-1].text.splitlines()
+    for line in lines:
+        arguments = {"city": line.removeprefix(f"{TOOL.name}: "), "temperature_unit": "celsius", "forecast_days": 3}
+        async for _ in run_streams(engine, prefix, heads(engine.tokenizer, arguments)):
+            pass
+        said = json_text({"name": TOOL.name, "arguments": arguments})
+        prefix = (*prefix, *engine.tokenizer.encode(f"{said}\n"))
+    return time.perf_counter() - start_s
 
 
 async def step_rows(engine: Engine, tokens: int, repeats: int, console: Console) -> list[StepRow]:
@@ -149,7 +186,7 @@ async def step_rows(engine: Engine, tokens: int, repeats: int, console: Console)
             branches = [
                 Branch(
                     suffix=engine.tokenizer.encode(f" {number}:"),
-                    constraint=Constraint.regex("(?s:.{2000})"),
+                    constraint=FREE,
                     max_new_tokens=tokens,
                 )
                 for number in range(count)

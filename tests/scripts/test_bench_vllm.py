@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
+import bench
+import bench_vllm
 import pytest
+from bench import app
 from bench_stock import array_schema
 from jsonschema_rs import is_valid
-
-ROOT = Path(__file__).parents[2]
+from typer.testing import CliRunner
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_bench_measures_stock_vllm_beside_polycall_and_draws_both(tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("default")  # vLLM's own warnings are its makers' to mend
+def test_bench_measures_stock_vllm_beside_polycall_and_draws_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("vllm", reason="vLLM is not installed; scripts/setup says where it can be")
+
+    def measured_once(*given: Any, **options: Any) -> bench_vllm.VllmReport:
+        model, dtype, counts, repeats, console, question = given
+        assert repeats == 5
+        return bench_vllm.measure_vllm(model, dtype, counts, 1, console, question, **options)
+
+    monkeypatch.setattr(bench, "measure_vllm", measured_once)
+    monkeypatch.setattr(bench_vllm, "SETTLE_S", 0.0)
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
     rows_file, plot_file = tmp_path / "rows.json", tmp_path / "plot.png"
-    command = [sys.executable, "scripts/bench.py", "decode", "--engine", "vllm", "--calls", "2", "--no-regimes"]
-    command += ["--eager"]
-    command += ["--json", str(rows_file), "--plot", str(plot_file)]
-    environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=580)
-    assert done.returncode == 0, done.stderr[-3000:]
+    arguments = ["decode", "--engine", "vllm", "--calls", "2", "--no-regimes", "--eager"]
+    files = ["--json", str(rows_file), "--plot", str(plot_file)]
+    result = CliRunner().invoke(app, [*arguments, *files], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
     [row] = json.loads(rows_file.read_text())
     assert row["calls"] == 2
     assert row["valid"]
@@ -33,7 +43,7 @@ def test_bench_measures_stock_vllm_beside_polycall_and_draws_both(tmp_path: Path
     assert row["vllm_tool_calls"] >= 1
     assert row["ratio_vllm"] == pytest.approx(row["vllm_s"] / row["parallel_s"], rel=0.02)
     assert row["parallel_steps"] * 3 < row["sequential_steps"]
-    assert "stock vLLM" in done.stdout
+    assert "stock vLLM" in result.output
     assert plot_file.read_bytes().startswith(b"\x89PNG")
 
 
