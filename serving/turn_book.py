@@ -17,9 +17,9 @@ from serving.execute.journal import Hold, Idempotency, Journal, JournaledTurn, K
 from serving.execute.turn_recorder import TurnRecorder
 from serving.hidden_rounds import HiddenRound, handed_back_name, read_hidden, restore, round_name
 from serving.turn_account import RoundRecord, read_record
-from serving.turn_events import CallHandedBack, TurnBegan, TurnEnded, TurnEvent
+from serving.turn_events import CallHandedBack, ToolsListed, TurnBegan, TurnEnded, TurnEvent
 
-ANSWER_EVENTS = (TextWritten, CallStarted, CallFinished, CallHandedBack, TurnEnded)
+ANSWER_EVENTS = (ToolsListed, TextWritten, CallStarted, CallFinished, CallHandedBack, TurnEnded)
 """The events that an answer is made of, on every wire: some show the calls that the server ran where they stand."""
 
 ADAPTERS: dict[str, TypeAdapter[TurnEvent]] = {kind.__name__: TypeAdapter(kind) for kind in ANSWER_EVENTS}
@@ -92,13 +92,6 @@ async def begin_turn(journal: Journal, caller: str, idempotency: Idempotency | N
     hold = Hold(turn_id=f"turn_{uuid.uuid4().hex}")
     turn = await journal.begin(hold, caller, idempotency)
     return TurnBook(journal, replace(hold, turn_id=turn.id), turn)
-
-
-async def restored(journal: Journal, caller: str, messages: Sequence[Message]) -> tuple[Message, ...]:
-    """The client's history with what the server did put back, but for rounds that wait for approval."""
-    names = {name for message in messages if (name := handed_back_name(message)) is not None}
-    found = {name: read_hidden(text) for name, text in (await journal.kept(caller, sorted(names))).items()}
-    return restore(messages, {name: hidden for name, hidden in found.items() if not hidden.awaiting})
 
 
 async def restored(journal: Journal, caller: str, messages: Sequence[Message]) -> tuple[Message, ...]:

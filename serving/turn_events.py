@@ -1,18 +1,20 @@
 """What happens in one turn, in any number of rounds, as every wire hears it.
 
-A wire writes `TurnBegan`, `TextWritten`, `CallStarted`, `CallFinished`, `CallHandedBack` and `TurnEnded`, which the
-journal keeps, so that the same answer can be given again; the other events are for progress, logs and timelines. A call
-that the server runs stands where it started, or, if it never did, where it finished.
+A wire writes `TurnBegan`, `ToolsListed`, `TextWritten`, `CallStarted`, `CallFinished`, `CallHandedBack` and
+`TurnEnded`, which the journal keeps, so that the same answer can be given again; the other events are for progress,
+logs and timelines. A call that the server runs stands where it started, or, if it never did, where it finished.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from grammars.tools import ToolCall
+from grammars.tools import Tool, ToolCall
 from serving.decode.events import CallFailed, CallWritten, Figures, RoundEnded, TextWritten
 from serving.execute.execute import CallFinished, CallStarted
+from serving.execute.server_tool import OWN
 
 TurnReason = Literal["calls", "text", "length", "approval"]
 
@@ -28,6 +30,30 @@ class TurnBegan:
     turn_id: str
     created_s: float
     replayed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedServer:
+    """A server of tools that the request named, and its tools that the turn may call, as the model sees them."""
+
+    label: str
+    tools: tuple[Tool, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolsListed:
+    """Whose tools the server runs in this turn. At most once, right after `TurnBegan`.
+
+    `labels` tells where each tool comes from, by the tool's name; those that it lacks are the operator's own functions
+    (`OWN`). `servers` are those that the request named, in its order.
+    """
+
+    labels: Mapping[str, str]
+    servers: tuple[ListedServer, ...] = ()
+
+    def label_of(self, tool: str) -> str:
+        """Where the tool comes from."""
+        return self.labels.get(tool, OWN)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +137,7 @@ class TurnEnded:
 
 TurnEvent = (
     TurnBegan
+    | ToolsListed
     | TextWritten
     | CallWritten
     | CallFailed

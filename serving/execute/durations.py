@@ -25,6 +25,8 @@ class Durations:
 
     def learn(self, tool: ServerTool, took_s: float) -> None:
         """A call of the tool gave its value after `took_s`."""
+        if tool.facts.duration_s is not None:
+            return  # it counts alone; and tools of servers that requests name must not fill the memory
         name = tool.tool.name
         before_s = self._learned.get(name, took_s)
         self._learned[name] = before_s + WEIGHT * (took_s - before_s)

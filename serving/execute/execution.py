@@ -26,6 +26,7 @@ from serving.execute.references import MissingValue, references_in, substituted
 from serving.execute.registry import Registry
 from serving.execute.schedule import Schedule, Step
 from serving.execute.server_tool import BatchRunner, ServerTool
+from serving.execute.toolset import ToolSet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +72,11 @@ class Started:
 class Execution:
     """The calls of one turn. Belongs to one event loop."""
 
-    def __init__(self, shared: Shared, tell: Tell, recorder: CallRecorder, options: Options) -> None:
+    def __init__(
+        self, shared: Shared, tools: ToolSet, tell: Tell, recorder: CallRecorder, options: Options
+    ) -> None:
         self._shared = shared
+        self._tools = tools
         self._tell = tell
         self._recorder = recorder
         self._options = options
@@ -93,7 +97,7 @@ class Execution:
         It runs after the calls of the ids in `after` have ended, however they ended.
         """
         self._open += 1
-        tool = self._shared.registry.get(call.name)
+        tool = self._tools.get(call.name)
         if call.id in self._schedule:
             words = f"there is a call with the id {call.id!r} already"
             self._tell_soon(call, failed(call, "duplicate_id", words))

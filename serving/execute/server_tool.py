@@ -9,7 +9,6 @@ from typing import Any, Protocol, runtime_checkable
 from grammars.tools import Tool
 from serving.execute.facts import ToolFacts
 
-
 OWN = "polycall"
 """The label of tools that come from no source: the functions of the operator's own."""
 
