@@ -144,8 +144,16 @@ class Journal(Protocol):
         """All that is known of a turn of this caller's."""
         ...
 
+    async def answers(self, caller: str, turn_ids: Sequence[str]) -> dict[str, str]:
+        """The answers of these turns of the caller's, by their ids; turns without one are left out."""
+        ...
+
     async def kept(self, caller: str, names: Sequence[str]) -> dict[str, str]:
         """What is kept for the caller under these names; names without anything are left out."""
+        ...
+
+    async def forget(self, caller: str, name: str) -> bool:
+        """Keep nothing for the caller under this name any more. Returns whether something was."""
         ...
 
     async def take(self, hold: Hold, caller: str, name: str) -> Taken | None:

@@ -107,8 +107,15 @@ class MemoryJournal:
         page = self._pages.get(turn_id)
         return page.read() if page is not None and page.turn.caller == caller else None
 
+    async def answers(self, caller: str, turn_ids: Sequence[str]) -> dict[str, str]:
+        turns = [self._pages[turn_id].turn for turn_id in turn_ids if turn_id in self._pages]
+        return {turn.id: turn.answer for turn in turns if turn.caller == caller and turn.answer is not None}
+
     async def kept(self, caller: str, names: Sequence[str]) -> dict[str, str]:
         return {name: slip.text for name in names if (slip := self._slips.get((caller, name))) is not None}
+
+    async def forget(self, caller: str, name: str) -> bool:
+        return self._slips.pop((caller, name), None) is not None
 
     async def take(self, hold: Hold, caller: str, name: str) -> Taken | None:
         slip = self._slips.get((caller, name))

@@ -150,6 +150,14 @@ class DatabaseJournal:
 
         return await self._do(operation)
 
+    async def answers(self, caller: str, turn_ids: Sequence[str]) -> dict[str, str]:
+        async def operation(connection: AsyncConnection) -> dict[str, str]:
+            turns = tables.turns.c
+            mine = (turns.caller == caller) & turns.id.in_(turn_ids) & turns.answer.is_not(None)
+            return {row.id: row.answer for row in await connection.execute(select(turns.id, turns.answer).where(mine))}
+
+        return await self._do(operation) if turn_ids else {}
+
     async def kept(self, caller: str, names: Sequence[str]) -> dict[str, str]:
         async def operation(connection: AsyncConnection) -> dict[str, str]:
             kept = tables.kept.c
@@ -157,6 +165,14 @@ class DatabaseJournal:
             return {row.name: row.record for row in await connection.execute(found)}
 
         return await self._do(operation) if names else {}
+
+    async def forget(self, caller: str, name: str) -> bool:
+        async def operation(connection: AsyncConnection) -> bool:
+            kept = tables.kept.c
+            forgotten = delete(tables.kept).where(kept.caller == caller, kept.name == name)
+            return (await connection.execute(forgotten)).rowcount > 0
+
+        return await self._do(operation)
 
     async def take(self, hold: Hold, caller: str, name: str) -> Taken | None:
         async def operation(connection: AsyncConnection) -> Taken | None:

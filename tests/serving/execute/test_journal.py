@@ -204,6 +204,27 @@ async def test_what_is_kept_is_found_under_its_name_by_its_caller(journal: Journ
     assert await journal.kept("ada", []) == {}
 
 
+async def test_what_is_forgotten_is_kept_no_more_and_only_for_its_caller(journal: Journal) -> None:
+    turn = Hold(turn_id="turn_1")
+    await journal.begin(turn, "ada", None)
+    await journal.finish(turn, "{}", [Kept(name="one", text="1"), Kept(name="two", text="2")])
+    assert not await journal.forget("bob", "one")
+    assert await journal.forget("ada", "one")
+    assert not await journal.forget("ada", "one")
+    assert await journal.kept("ada", ["one", "two"]) == {"two": "2"}
+
+
+async def test_answers_are_of_finished_turns_of_the_caller(journal: Journal) -> None:
+    for turn_id, caller in (("turn_1", "ada"), ("turn_2", "ada"), ("turn_3", "bob"), ("turn_4", "ada")):
+        hold = Hold(turn_id=turn_id)
+        await journal.begin(hold, caller, None)
+        if turn_id != "turn_4":
+            await journal.finish(hold, f'"{turn_id}"')
+    asked = ["turn_2", "turn_3", "turn_4", "turn_5", "turn_1"]
+    assert await journal.answers("ada", asked) == {"turn_1": '"turn_1"', "turn_2": '"turn_2"'}
+    assert await journal.answers("ada", []) == {}
+
+
 async def test_what_is_kept_again_takes_the_place_of_the_old(journal: Journal) -> None:
     for record in ("1", "2"):
         hold, _ = await begun(journal, key=None)
