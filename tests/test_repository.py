@@ -32,6 +32,8 @@ BEHIND_TRANSFORMERS = {"accelerate", "gguf"}
 """What transformers imports, and only for GGUF files."""
 BEHIND_SQLALCHEMY = {"aiosqlite", "asyncpg"}
 """What SQLAlchemy imports, each for one database."""
+NAMESPACES = {"google": "google-genai"}
+"""Names that several libraries share, and the one that is imported here."""
 COMMAND = re.compile(r"^(?:\$ )?((?:scripts/\w+|polycall)(?: .*)?)$", re.MULTILINE)
 
 
@@ -98,7 +100,7 @@ def test_declared_dependencies_are_just_the_imported_libraries() -> None:
     declared = {normal(re.split(r"[\[<>=!~]", line)[0]) for line in project["dependencies"]}
     distributions = packages_distributions()
     imported = {
-        normal(distributions.get(library, [library])[0])
+        normal(NAMESPACES.get(library) or distributions.get(library, [library])[0])
         for package in PACKAGES
         for path in (ROOT / package).rglob("*.py")
         for library in imported_libraries(path)
