@@ -13,6 +13,7 @@ from starlette.types import Scope as RequestScope
 
 from grammars.errors import RequestError
 from serving.api.places import Places
+from serving.api.request_ids import identified
 from serving.api.requests import REPLAYED, ClientGone, unless_gone
 from serving.turn_events import TurnBegan, TurnEvent
 from serving.turn_request import TurnRequest
@@ -66,14 +67,15 @@ async def answer_turn(
         if stream:
             # Until the first event an error is an answer of its own; after it, only a part of the stream.
             first = await unless_gone(request, anext(events))
-            return (form or TurnStream)(first, events, answer)
+            return identified(request, (form or TurnStream)(first, events, answer))
         whole = await unless_gone(request, collected(events))
     except ClientGone:
         await events.aclose()
         return Response(status_code=CLIENT_CLOSED_REQUEST)
     except RequestError as error:
         raise (places or Places()).moved(error) from None
-    return Response(answer.whole(whole), media_type="application/json", headers=headers_of(whole[0]))
+    body = answer.whole(whole)
+    return identified(request, Response(body, media_type="application/json", headers=headers_of(whole[0])))
 
 
 def headers_of(first: TurnEvent) -> dict[str, str]:

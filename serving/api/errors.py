@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from grammars.errors import PolycallError, RequestError, TurnInProgress
+from serving.api.request_ids import identified, request_id
 
 logger = logging.getLogger(__name__)
 
@@ -27,12 +28,15 @@ CODES = {401: "invalid_api_key", 404: "not_found", 405: "method_not_allowed", 41
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """What went wrong, as far as the client may know it: `place` is the field at fault in its own body."""
+    """What went wrong, as far as the client may know it: `place` is the field at fault in its own body, `request_id`
+    what the log calls the request.
+    """
 
     status: int
     code: str
     message: str
     place: str | None = None
+    request_id: str | None = None
 
     @property
     def is_ours(self) -> bool:
@@ -55,12 +59,12 @@ def register(app: FastAPI, shapes: Mapping[str, ErrorShape], heard: Callable[[Fa
     of every fault.
     """
 
-    async def answer(request: Request, error: Exception) -> JSONResponse:
+    async def answer(request: Request, error: Exception) -> Response:
         path = request.url.path
         shape = next((shape for start, shape in shapes.items() if path.startswith(start)), openai_error)
-        fault = fault_of(error)
+        fault = fault_of(error, request_id(request))
         heard(fault)
-        return JSONResponse(shape(fault), status_code=fault.status, headers=headers_of(error))
+        return identified(request, JSONResponse(shape(fault), status_code=fault.status, headers=headers_of(error)))
 
     app.add_exception_handler(PolycallError, answer)
     app.add_exception_handler(StarletteHTTPException, answer)
@@ -77,16 +81,19 @@ def headers_of(error: Exception) -> dict[str, str]:
     return headers
 
 
-def fault_of(error: Exception) -> Fault:
+def fault_of(error: Exception, request_id: str | None = None) -> Fault:
     """What the client reads of an error. Of one that nobody foresaw it reads nothing: the log has it."""
     status = status_of(error)
+    place = None
     if isinstance(error, StarletteHTTPException):
-        return Fault(status=status, code=CODES.get(status, "invalid_request"), message=str(error.detail))
-    if isinstance(error, PolycallError):
+        code, message = CODES.get(status, "invalid_request"), str(error.detail)
+    elif isinstance(error, PolycallError):
+        code, message = error.code, str(error)
         place = error.place if isinstance(error, RequestError) else None
-        return Fault(status=status, code=error.code, message=str(error), place=place)
-    logger.error("a request failed for a reason that is the server's", exc_info=error)
-    return Fault(status=status, code=PolycallError.code, message="the server made a mistake; its log says which")
+    else:
+        logger.error("the request %s failed for a reason that is the server's", request_id, exc_info=error)
+        code, message = PolycallError.code, "the server made a mistake; its log says which"
+    return Fault(status=status, code=code, message=message, place=place, request_id=request_id)
 
 
 def status_of(error: Exception) -> int:
