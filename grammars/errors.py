@@ -4,6 +4,7 @@ PolycallError
 ├── RequestError         the caller must change the request (4xx)
 │   ├── SchemaRefused    a tool's JSON Schema cannot be honoured: names JSON pointer and keyword
 │   ├── ContextExceeded  the prompt is longer than the model's context
+│   ├── SourceFailed     a server of tools that the request names cannot be used (424)
 │   ├── NotFound         the model, or another thing asked for, is not here (404)
 │   ├── KeyReused        an idempotency key came back with another request (422)
 │   └── AlreadyTaken     approvals that an earlier request has brought already (409)
@@ -12,6 +13,7 @@ PolycallError
 ├── Overloaded           the server is full or going away; ask later (503)
 ├── JournalUnavailable   what must be written down before it is done cannot be; ask later (503)
 └── ConfigurationError   the operator must change settings or files; raised before serving
+    └── SourceAway       a source of tools does not answer as it should
 
 What a *tool* does wrong, and a single call that the model gets wrong, is no exception: it is data, a `CallError`
 inside a `ToolResult` or a turn event, beside its siblings' values.
@@ -64,6 +66,13 @@ class ContextExceeded(RequestError):
     """The rendered conversation, with room for an answer, does not fit the model's context."""
 
     code = "context_length_exceeded"
+
+
+class SourceFailed(RequestError):
+    """A server of tools that the request names cannot be reached, or does not speak as it should."""
+
+    status = 424
+    code = "mcp_server_failed"
 
 
 class NotFound(RequestError):
@@ -130,3 +139,7 @@ class ConfigurationError(PolycallError):
     """A setting, model name or file is wrong; raised while the server is being built."""
 
     code = "configuration_error"
+
+
+class SourceAway(ConfigurationError):
+    """A source of tools cannot be reached, or what it says of its tools cannot be read."""

@@ -28,7 +28,7 @@ SERVING = (
     {"build", "startup"},
     {"api"},
     {"turn_runner"},
-    {"turn", "telemetry"},
+    {"turn", "turn_tools", "telemetry"},
     {"turn_book", "turn_request"},
     {"turn_account"},
     {"round_ledger"},

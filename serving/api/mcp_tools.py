@@ -129,7 +129,7 @@ class McpTool(Wire):
                     )
             return own
         check_url(self.server_url, f"{place}.server_url")
-        return RemoteServer(url=self.server_url, headers=self._headers(place))
+        return RemoteServer(url=self.server_url, headers=self._headers(place), include=self._allowed.names)
 
     def _headers(self, place: str) -> dict[str, Secret]:
         given = {name: value.get_secret_value() for name, value in (self.headers or {}).items()}

@@ -45,10 +45,14 @@ class ApprovalRule:
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteServer:
-    """An MCP server over streamable HTTP. Everything of its URL but the origin may be a secret, and every header is."""
+    """An MCP server over streamable HTTP. Everything of its URL but the origin may be a secret, and every header is.
+
+    Of its tools only those of `include` are looked at, by the server's own names; None takes all.
+    """
 
     url: str = field(repr=False)
     headers: Mapping[str, Secret] = field(default_factory=dict)
+    include: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,11 +43,15 @@ class AnswerRefused(httpx2.StreamError):
 
 @dataclass(frozen=True, kw_only=True)
 class Credentials:
-    """Secrets that a request carries, by the name of a header, of a parameter in the query, or of a cookie."""
+    """Secrets that a request carries, by the name of a header, of a parameter in the query, or of a cookie.
+
+    `target` is the path and query to ask for, in place of those that the layers above know.
+    """
 
     headers: Mapping[str, Secret] = field(default_factory=dict)
     query: Mapping[str, Secret] = field(default_factory=dict)
     cookies: Mapping[str, Secret] = field(default_factory=dict)
+    target: Secret | None = None
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):
@@ -137,6 +141,8 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
     def _with_credentials(self, request: httpx2.Request) -> httpx2.Request:
         credentials: Credentials = request.extensions.get(CREDENTIALS, self._credentials)
         url = request.url
+        if credentials.target is not None:
+            url = url.copy_with(raw_path=credentials.target.reveal().encode("ascii"))
         for name, secret in credentials.query.items():
             url = url.copy_set_param(name, secret.reveal())
         headers = request.headers.copy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -13,7 +14,7 @@ import httpx2
 from mcp.types import Tool as ListedTool
 from mcp.types import ToolAnnotations
 
-from grammars.errors import ConfigurationError, SchemaRefused
+from grammars.errors import SchemaRefused, SourceAway
 from grammars.schema import Schema, read_schema
 from grammars.tools import Tool
 from serving.execute.addresses import AllowedAddresses, Resolve, resolve
@@ -56,16 +57,22 @@ class ChildProcess:
 
 @dataclass(frozen=True, kw_only=True)
 class HttpServer:
-    """An MCP server that runs somewhere, over streamable HTTP."""
+    """An MCP server that runs somewhere, over streamable HTTP.
+
+    `target` stands for the path and query of the URL where these are secret; `hidden` are parts of it, and whatever
+    else must not come back.
+    """
 
     url: str
     headers: Mapping[str, Secret] = field(default_factory=dict)
+    target: Secret | None = None
+    hidden: Sequence[Secret] = ()
     allowed: AllowedAddresses = field(default_factory=AllowedAddresses)
     resolve_host: Resolve = resolve
 
     @property
     def secrets(self) -> list[Secret]:
-        return list(self.headers.values())
+        return [*self.headers.values(), *self.hidden]
 
     def streams(self, name: str, limit_bytes: int, redactor: Redactor) -> OpenStreams:
         """Opens the server's streams, as `Connection` wants them."""
@@ -76,7 +83,7 @@ class HttpServer:
                 allowed=self.allowed,
                 redactor=redactor,
                 answer_limit_bytes=limit_bytes,
-                credentials=Credentials(headers=self.headers),
+                credentials=Credentials(headers=self.headers, target=self.target),
                 event_streams=True,
                 resolve_host=self.resolve_host,
             )
@@ -118,14 +125,17 @@ class McpSource:
             listed = await self._connection.tools()
         except Exception as error:
             reason = self._redactor.text(shortened(str(error) or type(error).__name__))
-            raise ConfigurationError(f"the MCP server {self._name!r} cannot be used: {reason}") from None
+            raise SourceAway(f"the MCP server {self._name!r} cannot be used: {reason}") from None
+        return await asyncio.to_thread(self._selected, listed)  # schemas take their time to be read
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    def _selected(self, listed: Sequence[ListedTool]) -> list[ServerTool]:
         self._selection.check(self._name, {tool.name for tool in listed})
         return [
             self._selection.tool(self._name, self._offer(tool)) for tool in listed if self._selection.takes(tool.name)
         ]
-
-    async def close(self) -> None:
-        await self._connection.close()
 
     def _offer(self, tool: ListedTool) -> Offer:
         return Offer(
