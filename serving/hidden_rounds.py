@@ -56,6 +56,25 @@ def handed_back_name(message: Message) -> str | None:
     return round_name(call.id for call in message.calls) if message.calls else None
 
 
+def unshown(messages: Sequence[Message], kept: Mapping[str, HiddenRound]) -> tuple[Message, ...]:
+    """The client's history without the calls of these rounds that the server ran. Some wires show them to the client,
+    which then sends them back; the journal knows better where they stood.
+    """
+    handed_back = {call.id for message in messages if handed_back_name(message) in kept for call in message.calls}
+    shown = {
+        call.id
+        for hidden in kept.values()
+        for calls in (hidden.calls, *(message.calls for message in hidden.before))
+        for call in calls
+        if call.id not in handed_back
+    }
+    return tuple(
+        message
+        for message in messages
+        if message.call_id not in shown and not (message.calls and all(call.id in shown for call in message.calls))
+    )
+
+
 def restore(messages: Sequence[Message], kept: Mapping[str, HiddenRound]) -> tuple[Message, ...]:
     """The client's history with every round put back that was kept under its name, results in call order.
 
@@ -74,6 +93,6 @@ def restore(messages: Sequence[Message], kept: Mapping[str, HiddenRound]) -> tup
         index += len(message.calls)
         by_id = {answer.call_id: answer for answer in (*answers, *hidden.results)}
         restored += hidden.before
-        restored.append(replace(message, calls=hidden.calls))
+        restored.append(replace(message, text=message.text or hidden.text, calls=hidden.calls))
         restored += [by_id[call.id] for call in hidden.calls]
     return tuple(restored)

@@ -18,13 +18,14 @@ from serving.turn_events import CallHandedBack, TurnEvent
 @dataclass(frozen=True, kw_only=True)
 class CallRules:
     """What becomes of a call: whether the server runs it, whether it waits for approval first, whether it refers to the
-    results of others, how it is started.
+    results of others, how it is started; and how many calls of the server's the round may have, if that is bounded.
     """
 
     runs: Callable[[str], bool]
     wants_approval: Callable[[str], bool]
     refers: Callable[[ToolCall], bool]
     start: Callable[[ToolCall], None]
+    most: int | None = None
 
 
 class RoundLedger:
@@ -49,6 +50,7 @@ class RoundLedger:
         self._repeats: list[ToolCall] = []
         self._asks_something_new = False
         self._next_index = 0
+        self._taken = 0
         self._decoded_s: float | None = None
 
     @property
@@ -147,16 +149,26 @@ class RoundLedger:
         for ready in (*self._repeats, call):
             if not self._rules.runs(ready.name):
                 continue
-            if not self._rules.wants_approval(ready.name):
-                self._rules.start(ready)
-            elif not self._rules.refers(ready):
+            refusal = self._refusal(ready)
+            if refusal is not None:
+                self.finished[ready.id] = finished_at_once(ready, refusal)
+                refused.append(self.finished[ready.id])
+                continue
+            self._taken += 1
+            if self._rules.wants_approval(ready.name):
                 waiting = {ready.id, *(earlier.id for earlier in self.awaiting)}
                 self.awaiting = [known for known in self.calls if known.id in waiting]
             else:
-                self.finished[ready.id] = finished_at_once(ready, not_to_be_seen(ready))
-                refused.append(self.finished[ready.id])
+                self._rules.start(ready)
         self._repeats.clear()
         return refused
+
+    def _refusal(self, call: ToolCall) -> ToolResult | None:
+        """The result of a call that is neither run nor asked about."""
+        if self._rules.most is not None and self._taken >= self._rules.most:
+            error = CallError(kind="denied", message="not run: the request allows no more calls of the server's tools")
+            return ToolResult(call_id=call.id, error=error)
+        return not_to_be_seen(call) if self._rules.wants_approval(call.name) and self._rules.refers(call) else None
 
     def _in_call_order(self) -> Iterator[CallHandedBack]:
         """The client's calls up to the first index of which nothing is known yet; all of them once the round ended."""

@@ -55,7 +55,8 @@ class Turn:
         self._execution = executor.begin(self._hear, book.recorder, references=request.round.parallel_dependencies)
         self._queue: asyncio.Queue[TurnEvent | Exception] = asyncio.Queue()
         self._deadline_s: float | None = asyncio.get_running_loop().time() + limits.wall_s
-        self._account = TurnAccount(rounds=limits.rounds, calls=limits.calls, max_tokens=request.round.max_tokens)
+        calls = limits.calls if request.most_server_calls is None else min(limits.calls, request.most_server_calls)
+        self._account = TurnAccount(rounds=limits.rounds, calls=calls, max_tokens=request.round.max_tokens)
         self._number = 1 if opening is None else 0
         self._said: tuple[Message, ...] = () if opening is None or opening.handed_back else opening.hidden.before
         self._decided: HiddenRound | None = None
@@ -206,22 +207,33 @@ class Turn:
         self._ledger = self._new_ledger()
 
     def _next_choice(self, record: RoundRecord) -> Choice:
-        """What was required is done; after it the model decides, until a budget is spent or it repeats itself."""
-        calls_left = self._account.calls_left
-        if record.repeated or calls_left < 1 or self._account.next_is_last:
+        """What was required is done; after it the model decides, until a budget is spent or it repeats itself.
+
+        Where it is the request that bounds the server's calls, the client's own tools outlast them.
+        """
+        calls_left, asked = self._account.calls_left, self._request.choice or Choice()
+        allowed = asked.allowed
+        if calls_left < 1:
+            own = {tool.name for tool in self._request.tools if self._request.most_server_calls is not None}
+            allowed = frozenset(own if allowed is None else own & allowed)
+        if record.repeated or self._account.next_is_last or allowed == frozenset():
             return read_choice(Choice(mode="none"), self._conversation.tools)
-        asked = self._request.choice or Choice()
-        free = replace(asked, mode="auto", exact=None, least=0, most=min(asked.most, calls_left))
+        most = min(asked.most, calls_left or asked.most)
+        free = replace(asked, mode="auto", exact=None, allowed=allowed, least=0, most=most)
         return read_choice(free, self._conversation.tools)
 
     def _new_ledger(self) -> RoundLedger:
         rules = CallRules(
-            runs=self._runs, wants_approval=self._wants_approval, refers=self._refers, start=self._execution.start
+            runs=self._runs,
+            wants_approval=self._wants_approval,
+            refers=self._refers,
+            start=self._execution.start,
+            most=None if self._request.most_server_calls is None else self._account.calls_left,
         )
         return RoundLedger(rules, answered_calls(self._conversation.messages, self._runs))
 
     def _runs(self, name: str) -> bool:
-        return self._executor.runs(name) and self._request.caller.may_use(name)
+        return self._executor.runs(name)
 
     def _wants_approval(self, name: str) -> bool:
         facts = self._executor.facts(name)

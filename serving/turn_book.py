@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 
 from pydantic import TypeAdapter
 
@@ -15,7 +15,7 @@ from serving.decode.events import TextWritten
 from serving.execute.execute import CallFinished, CallStarted
 from serving.execute.journal import Hold, Idempotency, Journal, JournaledTurn, Kept
 from serving.execute.turn_recorder import TurnRecorder
-from serving.hidden_rounds import HiddenRound, handed_back_name, read_hidden, restore, round_name
+from serving.hidden_rounds import HiddenRound, handed_back_name, read_hidden, restore, round_name, unshown
 from serving.turn_account import RoundRecord, read_record
 from serving.turn_events import CallHandedBack, ToolsListed, TurnBegan, TurnEnded, TurnEvent
 
@@ -23,6 +23,17 @@ ANSWER_EVENTS = (ToolsListed, TextWritten, CallStarted, CallFinished, CallHanded
 """The events that an answer is made of, on every wire: some show the calls that the server ran where they stand."""
 
 ADAPTERS: dict[str, TypeAdapter[TurnEvent]] = {kind.__name__: TypeAdapter(kind) for kind in ANSWER_EVENTS}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Continued:
+    """Where a turn begins: what the client said, the same with what the server did put back, and the round that goes
+    on with the client's decisions, if there is one; `history` then ends before it.
+    """
+
+    said: tuple[Message, ...]
+    history: tuple[Message, ...]
+    opening: Opening | None = None
 
 
 class TurnBook:
@@ -42,13 +53,10 @@ class TurnBook:
         """All of the answer, if the turn was finished before."""
         return None if self._turn.answer is None else read_answer(self._turn.answer)
 
-    async def continued(
-        self, messages: Sequence[Message], decisions: Sequence[Decision]
-    ) -> tuple[tuple[Message, ...], Opening | None]:
-        """The client's history with what the server did put back, and the round that goes on with these decisions.
+    async def continued(self, messages: Sequence[Message], decisions: Sequence[Decision]) -> Continued:
+        """How the turn goes on from the client's history, and with these decisions.
 
-        The history ends before that round. Raises `RequestError` for decisions that do not fit, and `AlreadyTaken`
-        for those that another request brought.
+        Raises `RequestError` for decisions that do not fit, and `AlreadyTaken` for those that another request brought.
         """
         by_id = read_decisions(decisions)
         names = {name for message in messages if (name := handed_back_name(message)) is not None}
@@ -56,14 +64,15 @@ class TurnBook:
             names.add(round_name(by_id))
         found = await self._journal.kept(self._turn.caller, sorted(names))
         kept = {name: read_hidden(text) for name, text in found.items()}
-        opening = open_round(messages, kept, by_id)
+        said = unshown(messages, kept)
+        opening = open_round(said, kept, by_id)
         if opening is None:
-            return restore(messages, kept), None
+            return Continued(said=said, history=restore(said, kept))
         taken = await self._journal.take(self._hold, self._turn.caller, opening.name)
         for call in taken.calls if taken is not None else ():
             self._journal.intent_later(self._hold, call)
             self.recorder.add(call)
-        return opening.before, opening
+        return Continued(said=said, history=opening.before, opening=opening)
 
     def round_over(self, record: RoundRecord) -> None:
         """The next attempt, if there is one, begins after this round."""
@@ -77,9 +86,13 @@ class TurnBook:
         elif isinstance(event, ANSWER_EVENTS):
             self._answer.append(event)
 
-    async def finish(self, rounds: dict[str, HiddenRound]) -> None:
-        """The answer is complete; `rounds` are kept for the requests that go on with it, under their names."""
+    async def finish(self, rounds: dict[str, HiddenRound], to_keep: str | None = None) -> None:
+        """The answer is complete; `rounds` are kept for the requests that go on with it, under their names, and
+        `to_keep` under the turn's id.
+        """
         kept = [Kept(name=name, text=hidden.written()) for name, hidden in rounds.items()]
+        if to_keep is not None:
+            kept.append(Kept(name=self.began.turn_id, text=to_keep))
         await self._journal.finish(self._hold, written_answer(self._answer), kept)
 
     def close(self) -> None:

@@ -49,7 +49,8 @@ class TurnRequest:
 
     `servers` are those that it names beside: the turn connects to them, and if some are the operator's, it has just
     those of the operator's tools that are named. `choice_servers` narrows the choice to tools of these labels, and to
-    what `choice` allows itself.
+    what `choice` allows itself. Of the calls that the model writes, the server runs `most_server_calls` at most, where
+    that is given. `to_keep` is kept under the turn's id once it has its answer.
     """
 
     messages: tuple[Message, ...]
@@ -62,4 +63,6 @@ class TurnRequest:
     decisions: tuple[Decision, ...] = ()
     caller: Caller = ANYONE
     idempotency: Idempotency | None = None
+    most_server_calls: int | None = None
+    to_keep: str | None = None
     wire: str = ""

@@ -102,20 +102,31 @@ class TurnRunner:
             return
         if request.idempotency is not None:
             request = replace(request, round=seeded(request.round, book.began.turn_id))
-        history, opening = await book.continued(conversation.messages, request.decisions)
-        turn = Turn(
-            request, replace(conversation, messages=history), opening, book, self._decoder, self._executor, self._limits
-        )
-        has_begun = False
-        async with aclosing(turn.events()) as events:
-            async for event in events:
-                if not has_begun:
-                    has_begun = True
-                    yield book.began
-                book.hear(event)
-                if isinstance(event, TurnEnded):
-                    await book.finish(turn.kept_rounds())
-                yield event
+        async with self._tools(request) as tools:
+            conversation = conversation or self.read(request, tools)
+            start = await book.continued(conversation.messages, request.decisions)
+            turn = Turn(
+                replace(request, messages=start.said, choice=tools.choice(request)),
+                replace(conversation, messages=start.history),
+                start.opening,
+                book,
+                self._decoder,
+                tools.executor,
+                self._limits,
+            )
+            has_begun = False
+            async with aclosing(turn.events()) as events:
+                async for event in events:
+                    if not has_begun:
+                        has_begun = True
+                        yield book.began
+                        if tools.listed is not None:
+                            book.hear(tools.listed)
+                            yield tools.listed
+                    book.hear(event)
+                    if isinstance(event, TurnEnded):
+                        await book.finish(turn.kept_rounds(), request.to_keep)
+                    yield event
 
     @contextmanager
     def _place(self) -> Iterator[None]:
