@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import replace
 
-from grammars.conversation import Conversation
+from grammars.conversation import Choice, Conversation
 from grammars.errors import Overloaded, RequestError
 from grammars.tools import Tool
 from serving.callers import Caller
@@ -20,19 +20,26 @@ from serving.turn import Turn
 from serving.turn_book import TurnBook, begin_turn, restored
 from serving.turn_events import TurnEnded, TurnEvent
 from serving.turn_request import RoundDecoder, TurnLimits, TurnRequest
+from serving.turn_tools import ServerOpener, TurnTools, own_tools, tools_of
 
 
 class TurnRunner:
     """Runs turns. One for the whole server; belongs to one event loop, from `open` to `close`."""
 
     def __init__(
-        self, decoder: RoundDecoder, executor: Executor, limits: TurnLimits, journal: Journal | None = None
+        self,
+        decoder: RoundDecoder,
+        executor: Executor,
+        limits: TurnLimits,
+        journal: Journal | None = None,
+        opener: ServerOpener | None = None,
     ) -> None:
         self.journal: Journal = journal or MemoryJournal()
         self.telemetry = Telemetry()
         self._decoder = decoder
         self._executor = executor
         self._limits = limits
+        self._opener = opener
         self._live = 0
 
     async def open(self) -> None:
@@ -42,6 +49,8 @@ class TurnRunner:
     async def close(self) -> None:
         """Close the journal, and end the processes of computing tools."""
         self._executor.close()
+        if self._opener is not None:
+            await self._opener.close()
         await self.journal.close()
 
     @property
@@ -51,7 +60,7 @@ class TurnRunner:
 
     def tools_for(self, caller: Caller) -> tuple[Tool, ...]:
         """The server's own tools that this caller may use."""
-        return tuple(tool for tool in self._executor.tools if caller.may_use(tool.name))
+        return own_tools(self._executor, caller).tools
 
     async def run(self, request: TurnRequest) -> AsyncGenerator[TurnEvent, None]:
         """The events of the whole turn, from `TurnBegan` to `TurnEnded`. Closing it frees branches and cancels calls.
@@ -60,7 +69,7 @@ class TurnRunner:
         usable came, and `JournalUnavailable`.
         """
         with self.telemetry.turn(request.wire) as count:
-            conversation = self.read(request)
+            conversation = self._read_early(request)
             with self._place():
                 book = await begin_turn(self.journal, request.caller.name, request.idempotency)
                 try:
@@ -77,9 +86,12 @@ class TurnRunner:
         history = await restored(self.journal, request.caller.name, conversation.messages)
         return await self._decoder.count_tokens(replace(conversation, messages=history), request.round)
 
-    def read(self, request: TurnRequest) -> Conversation:
-        """The request with the server's tools, or a `RequestError` that names the place at fault."""
-        own = self.tools_for(request.caller)
+    def read(self, request: TurnRequest, tools: TurnTools | None = None) -> Conversation:
+        """The request with the server's tools, or a `RequestError` that names the place at fault. `tools` are those of
+        the turn, where it names servers.
+        """
+        tools = tools or TurnTools(executor=own_tools(self._executor, request.caller))
+        own, choice = tools.executor.tools, tools.choice(request)
         names = {tool.name for tool in own}
         for index, tool in enumerate(request.tools):
             if tool.name in names:
@@ -89,11 +101,28 @@ class TurnRunner:
         if unknown:
             place = "polycall.require_approval"
             raise RequestError(f"the server has no tools {', '.join(map(repr, unknown))} to approve", place=place)
-        offered = () if request.choice is not None and request.choice.mode == "none" else own
-        return Conversation.read(request.messages, (*request.tools, *offered), request.choice)
+        offered = () if choice is not None and choice.mode == "none" else own
+        return Conversation.read(request.messages, (*request.tools, *offered), choice)
+
+    def _read_early(self, request: TurnRequest) -> Conversation | None:
+        """The request as read, or None if it names servers: then only what can be refused without them is refused."""
+        if not request.servers:
+            return self.read(request)
+        Conversation.read(request.messages, request.tools, Choice(mode="none"))
+        return None
+
+    @asynccontextmanager
+    async def _tools(self, request: TurnRequest) -> AsyncIterator[TurnTools]:
+        """The tools that the turn may run, their servers connected to meanwhile."""
+        own = own_tools(self._executor, request.caller)
+        if not request.servers:
+            yield TurnTools(executor=own)
+            return
+        async with tools_of(request, own, self._opener) as tools:
+            yield tools
 
     async def _attempt(
-        self, book: TurnBook, conversation: Conversation, request: TurnRequest
+        self, book: TurnBook, conversation: Conversation | None, request: TurnRequest
     ) -> AsyncGenerator[TurnEvent, None]:
         """Give the answer that stands in the book, or work it out, from where an earlier attempt broke off."""
         if book.answer is not None:
