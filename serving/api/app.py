@@ -12,6 +12,9 @@ from serving.api import errors
 from serving.api.about import about_router, release
 from serving.api.anthropic_messages.endpoint import messages_router
 from serving.api.anthropic_messages.error import anthropic_error
+from serving.api.gemini.endpoint import gemini_router
+from serving.api.gemini.errors import gemini_error
+from serving.api.gemini.models import gemini_models_router
 from serving.api.health import health_router, models_router
 from serving.api.metrics import metrics_router
 from serving.api.openai_chat.endpoint import chat_router
@@ -53,7 +56,7 @@ def create_app(
         runner.telemetry.answered_with_error(fault.status, fault.code)
 
     app = FastAPI(title="polycall", version=release(), lifespan=lifespan)
-    errors.register(app, shapes={"/v1/messages": anthropic_error}, heard=heard)
+    errors.register(app, shapes={"/v1/messages": anthropic_error, "/v1beta": gemini_error}, heard=heard)
     keyed = [Depends(key_check(options.keys))]
     app.include_router(health_router(engine, runner))
     app.include_router(about_router(engine), dependencies=keyed)
@@ -63,5 +66,8 @@ def create_app(
     app.include_router(chat, dependencies=keyed)
     messages = messages_router(runner, engine, decoding=options.decoding, body_limit_bytes=options.body_limit_bytes)
     app.include_router(messages, dependencies=keyed)
+    gemini = gemini_router(runner, engine, decoding=options.decoding, body_limit_bytes=options.body_limit_bytes)
+    app.include_router(gemini, dependencies=keyed)
+    app.include_router(gemini_models_router(engine), dependencies=keyed)
     app.include_router(turns_router(runner), dependencies=keyed)
     return app
