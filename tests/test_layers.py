@@ -43,7 +43,7 @@ SERVING = (
 """The parts of `serving`, from top to bottom: each may import itself and what lies below, not its neighbours."""
 
 ADAPTERS = {
-    "torch": ("serving.engines.transformers", "serving.models.convert"),
+    "torch": ("serving.engines.transformers", "serving.models.convert", "finetune.row_model"),
     "transformers": ("serving.engines.transformers", "serving.models.convert"),
     "vllm": ("serving.engines.vllm",),
     "ray": (),
