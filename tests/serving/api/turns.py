@@ -73,6 +73,7 @@ def turns(draw: st.DrawFn) -> list[TurnEvent]:
     turn_ended = TurnEnded(
         turn_id=began.turn_id,
         reason=reason,
+        stop=draw(st.none() | st.just("END")) if reason == "text" else None,
         figures=figures,
         server_calls=tuple(finished),
         failures=failures,
