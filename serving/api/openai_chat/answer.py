@@ -18,9 +18,10 @@ from sse_starlette import ServerSentEvent
 
 from grammars.tools import ToolCall, json_text
 from serving.api.errors import fault_of, openai_error
+from serving.api.openai_chat.server_fields import listed_fields, ran_fields, with_fields
 from serving.api.turn_report import report
 from serving.decode.events import TextWritten
-from serving.turn_events import CallHandedBack, TurnBegan, TurnEnded, TurnEvent
+from serving.turn_events import CallHandedBack, ToolsListed, TurnBegan, TurnEnded, TurnEvent
 
 FinishReason = Literal["stop", "length", "tool_calls"]
 
@@ -38,6 +39,7 @@ class ChatAnswer:
         self._include_usage = include_usage
         self._sent_role = False
         self._sent_content = False
+        self._listed: ToolsListed | None = None
 
     def whole(self, events: Sequence[TurnEvent]) -> str:
         return self.completion(events).model_dump_json(exclude_unset=True)
@@ -56,11 +58,14 @@ class ChatAnswer:
         """The answer in one piece, of all events of a turn."""
         pieces: list[str] = []
         calls: list[ToolCall] = []
+        listed: ToolsListed | None = None
         ended: TurnEnded | None = None
         for event in events:
             match event:
                 case TurnBegan():
                     self._begin(event)
+                case ToolsListed():
+                    listed = event
                 case TextWritten():
                     pieces.append(event.text)
                 case CallHandedBack():
@@ -71,6 +76,9 @@ class ChatAnswer:
         message = ChatCompletionMessage(role="assistant", content="".join(pieces) if pieces or not calls else None)
         if calls:
             message.tool_calls = [whole_call(call) for call in calls]
+        if listed is not None and listed.servers:
+            fields = {**listed_fields(listed), **ran_fields(listed, ended)}
+            message.provider_specific_fields = fields  # type: ignore[attr-defined]
         choice = WholeChoice(index=0, message=message, finish_reason=self._finish_reason(ended), logprobs=None)
         return ChatCompletion(
             id=self._id,
@@ -87,6 +95,10 @@ class ChatAnswer:
         match event:
             case TurnBegan():
                 self._begin(event)
+            case ToolsListed():
+                if event.servers:
+                    self._listed = event
+                    yield self._delta(with_fields(ChoiceDelta(), listed_fields(event)))
             case TextWritten():
                 self._sent_content = True
                 yield self._delta(ChoiceDelta(content=event.text))
@@ -112,7 +124,10 @@ class ChatAnswer:
         return self._chunk([ChunkChoice(index=0, delta=delta, finish_reason=None, logprobs=None)], None)
 
     def _finish(self, ended: TurnEnded) -> ChatCompletionChunk:
-        choice = ChunkChoice(index=0, delta=ChoiceDelta(), finish_reason=self._finish_reason(ended), logprobs=None)
+        delta = ChoiceDelta()
+        if self._listed is not None:
+            with_fields(delta, ran_fields(self._listed, ended))
+        choice = ChunkChoice(index=0, delta=delta, finish_reason=self._finish_reason(ended), logprobs=None)
         chunk = self._chunk([choice], None)
         chunk.polycall = report(ended).model_dump(mode="json")  # type: ignore[attr-defined]
         return chunk

@@ -7,6 +7,7 @@ import asyncio
 from fastapi import APIRouter, Request, Response
 
 from serving.api.answering import answer_turn
+from serving.api.mcp_tools import tool_places
 from serving.api.openai_chat.answer import ChatAnswer
 from serving.api.openai_chat.request import names_one_tool, read_chat, turn_request
 from serving.api.requests import caller_of, read_body, sent_by
@@ -33,6 +34,8 @@ def chat_router(runner: TurnRunner, engine: Engine, *, decoding: Decoding, body_
         )
         include_usage = bool(chat.stream_options and chat.stream_options.include_usage)
         answer = ChatAnswer(model=chat.model, named=names_one_tool(chat), include_usage=include_usage)
-        return await answer_turn(request, runner, asked, answer, stream=bool(chat.stream))
+        return await answer_turn(
+            request, runner, asked, answer, stream=bool(chat.stream), places=tool_places(chat.tools)
+        )
 
     return router

@@ -10,11 +10,13 @@ from grammars.errors import RequestError
 from grammars.tools import Tool, ToolCall
 from serving.api.choice import AskedChoice, read_choice
 from serving.api.extension import Extension
+from serving.api.mcp_tools import asked_servers
 from serving.api.openai_chat.wire import (
     AllowedToolsChoice,
     AssistantMessage,
     ChatRequest,
     Function,
+    FunctionTool,
     NamedTool,
     RefusalPart,
     SystemMessage,
@@ -41,12 +43,14 @@ def read_chat(body: bytes) -> ChatRequest:
 
 def turn_request(chat: ChatRequest, *, server_has_tools: bool, decoding: Decoding) -> TurnRequest:
     """What the turn is asked. `decoding` is what the server does where the request does not say."""
-    tools = tuple(read_tool(tool.function) for tool in chat.tools or ())
+    tools = tuple(read_tool(tool.function) for tool in chat.tools or () if isinstance(tool, FunctionTool))
+    servers = asked_servers(chat.tools)
     extension = chat.polycall or Extension()
     return TurnRequest(
         messages=read_messages(chat),
         tools=tools,
-        choice=read_choice(asked_choice(chat), extension, any_tools=bool(tools) or server_has_tools),
+        servers=servers,
+        choice=read_choice(asked_choice(chat), extension, any_tools=bool(tools or servers) or server_has_tools),
         round=RoundRequest(
             sampling=read_sampling(chat),
             decoding=extension.decoding_or(decoding),

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from serving.api.extension import Extension
+from serving.api.mcp_tools import McpTool
 from serving.api.wire import Wire
 
 
@@ -88,6 +89,8 @@ class AssistantMessage(Wire):
     tool_calls: list[WrittenCall] | None = None
     refusal: str | None = None
     annotations: Annotated[list[Any], Field(max_length=0)] | None = None
+    provider_specific_fields: dict[str, Any] | None = None
+    """What servers of tools did for an earlier answer, which is not read again: what was said stands in `content`."""
     audio: None = None
     function_call: None = None
     name: None = None
@@ -118,7 +121,7 @@ StopList = Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length
 class ChatRequest(Wire):
     model: str
     messages: list[Annotated[SystemMessage | UserMessage | AssistantMessage | ToolMessage, Field(discriminator="role")]]
-    tools: list[FunctionTool] | None = None
+    tools: list[Annotated[FunctionTool | McpTool, Field(discriminator="type")]] | None = None
     tool_choice: (
         Literal["none", "auto", "required"]
         | Annotated[NamedTool | AllowedToolsChoice, Field(discriminator="type")]
