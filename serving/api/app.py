@@ -15,6 +15,7 @@ from serving.api.anthropic_messages.error import anthropic_error
 from serving.api.gemini.endpoint import gemini_router
 from serving.api.gemini.errors import gemini_error
 from serving.api.gemini.models import gemini_models_router
+from serving.api.gemini.paths import GeminiPaths
 from serving.api.health import health_router, models_router
 from serving.api.metrics import metrics_router
 from serving.api.openai_chat.endpoint import chat_router
@@ -57,6 +58,7 @@ def create_app(
 
     app = FastAPI(title="polycall", version=release(), lifespan=lifespan)
     errors.register(app, shapes={"/v1/messages": anthropic_error, "/v1beta": gemini_error}, heard=heard)
+    app.add_middleware(GeminiPaths)
     keyed = [Depends(key_check(options.keys))]
     app.include_router(health_router(engine, runner))
     app.include_router(about_router(engine), dependencies=keyed)
