@@ -7,11 +7,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from fastapi import Depends, FastAPI
+from fastapi.routing import APIRoute
 
 from serving.api import errors
 from serving.api.about import about_router, release
 from serving.api.anthropic_messages.endpoint import messages_router
 from serving.api.anthropic_messages.error import anthropic_error
+from serving.api.described import DESCRIBED
+from serving.api.document import Document, document_router
 from serving.api.gemini.endpoint import gemini_router
 from serving.api.gemini.errors import gemini_error
 from serving.api.gemini.models import gemini_models_router
@@ -26,6 +29,9 @@ from serving.decode.request import Decoding
 from serving.engines.base import Engine
 from serving.execute.toolbox import Toolbox
 from serving.turn_runner import TurnRunner
+
+SHAPES: dict[str, errors.ErrorShape] = {"/v1/messages": anthropic_error, "/v1beta": gemini_error}
+"""The shapes of errors, by where the paths begin; all others are OpenAI's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +62,12 @@ def create_app(
     def heard(fault: errors.Fault) -> None:
         runner.telemetry.answered_with_error(fault.status, fault.code)
 
-    app = FastAPI(title="polycall", version=release(), lifespan=lifespan)
-    errors.register(app, shapes={"/v1/messages": anthropic_error, "/v1beta": gemini_error}, heard=heard)
+    app = FastAPI(title="polycall", version=release(), lifespan=lifespan, openapi_url=None)
+    errors.register(app, shapes=SHAPES, heard=heard)
     app.add_middleware(GeminiPaths)
     keyed = [Depends(key_check(options.keys))]
-    app.include_router(health_router(engine, runner))
+    probes = health_router(engine, runner)
+    app.include_router(probes)
     app.include_router(about_router(engine), dependencies=keyed)
     app.include_router(metrics_router(engine, runner), dependencies=keyed)
     app.include_router(models_router(engine), dependencies=keyed)
@@ -72,4 +79,7 @@ def create_app(
     app.include_router(gemini, dependencies=keyed)
     app.include_router(gemini_models_router(engine), dependencies=keyed)
     app.include_router(turns_router(runner), dependencies=keyed)
+    open_paths = {route.path for route in probes.routes if isinstance(route, APIRoute)}
+    document = Document(app, DESCRIBED, SHAPES, has_keys=bool(options.keys), open_paths=open_paths)
+    app.include_router(document_router(document))
     return app

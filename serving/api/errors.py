@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -60,15 +61,20 @@ def register(app: FastAPI, shapes: Mapping[str, ErrorShape], heard: Callable[[Fa
     """
 
     async def answer(request: Request, error: Exception) -> Response:
-        path = request.url.path
-        shape = next((shape for start, shape in shapes.items() if path.startswith(start)), openai_error)
+        shape = shape_for(request.url.path, shapes)
         fault = fault_of(error, request_id(request))
         heard(fault)
         return identified(request, JSONResponse(shape(fault), status_code=fault.status, headers=headers_of(error)))
 
     app.add_exception_handler(PolycallError, answer)
     app.add_exception_handler(StarletteHTTPException, answer)
+    app.add_exception_handler(RequestValidationError, answer)
     app.add_exception_handler(Exception, answer)
+
+
+def shape_for(path: str, shapes: Mapping[str, ErrorShape]) -> ErrorShape:
+    """The shape of errors under this path."""
+    return next((shape for start, shape in shapes.items() if path.startswith(start)), openai_error)
 
 
 def headers_of(error: Exception) -> dict[str, str]:
@@ -87,6 +93,10 @@ def fault_of(error: Exception, request_id: str | None = None) -> Fault:
     place = None
     if isinstance(error, StarletteHTTPException):
         code, message = CODES.get(status, "invalid_request"), str(error.detail)
+    elif isinstance(error, RequestValidationError):
+        wrong = error.errors()[0]  # of the path or the query: bodies are read by the wires
+        place = str(wrong["loc"][-1])
+        code, message = RequestError.code, f"{place!r}: {wrong['msg']}"
     elif isinstance(error, PolycallError):
         code, message = error.code, str(error)
         place = error.place if isinstance(error, RequestError) else None
@@ -99,6 +109,8 @@ def fault_of(error: Exception, request_id: str | None = None) -> Fault:
 def status_of(error: Exception) -> int:
     if isinstance(error, StarletteHTTPException):
         return error.status_code
+    if isinstance(error, RequestValidationError):
+        return RequestError.status
     return error.status if isinstance(error, PolycallError) else HTTPStatus.INTERNAL_SERVER_ERROR
 
 

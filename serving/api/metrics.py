@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 from prometheus_client.exposition import choose_encoder
 
 from serving.engines.base import Engine
@@ -16,8 +17,8 @@ def metrics_router(engine: Engine, runner: TurnRunner) -> APIRouter:
     telemetry.watch("live_turns", "Turns that run now.", lambda: runner.live_turns)
     telemetry.watch("engine_healthy", "Whether the engine can decode: 1 or 0.", lambda: engine.healthy)
 
-    @router.get("/metrics", response_class=Response)
-    @router.get("/v1/metrics", response_class=Response)
+    @router.get("/metrics", response_class=PlainTextResponse)
+    @router.get("/v1/metrics", response_class=PlainTextResponse)
     async def metrics(request: Request) -> Response:
         encode, media_type = choose_encoder(request.headers.get("Accept", ""))
         return Response(encode(telemetry.registry), headers={"Content-Type": media_type})
