@@ -75,10 +75,12 @@ class SystemMessage(Wire):
 
 
 class Tool(Wire):
+    """A tool that the client runs. Those that Anthropic's own servers run are refused by their type."""
+
+    type: Literal["custom"] | None = None
     name: str
     input_schema: dict[str, Any]
     description: str | None = None
-    type: Literal["custom"] | None = None
     input_examples: list[dict[str, Any]] | None = None
     strict: bool | None = None
     """Accepted either way: every call is constrained by its schema."""
