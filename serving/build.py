@@ -11,10 +11,12 @@ from serving.callers import ApiKey, Caller
 from serving.config import MEMORY, Settings
 from serving.decode.round import Decoder
 from serving.engines.build import build_engine
+from serving.execute.addresses import AllowedAddresses
 from serving.execute.database.journal import DatabaseJournal
 from serving.execute.execute import ExecutionLimits, Executor
 from serving.execute.journal import Journal
 from serving.execute.journal_memory import MemoryJournal
+from serving.execute.mcp.by_request import RequestServers
 from serving.execute.tools_file import toolbox_named
 from serving.turn_request import TurnLimits
 from serving.turn_runner import TurnRunner
@@ -28,7 +30,7 @@ def build_app(settings: Settings) -> FastAPI:
     engine = build_engine(settings)
     executor = Executor(toolbox.registry, ExecutionLimits(result_bytes=settings.max_result_bytes))
     decoder = Decoder(engine, dialect or dialect_of(engine.tokenizer))
-    runner = TurnRunner(decoder, executor, turn_limits(settings), journal)
+    runner = TurnRunner(decoder, executor, turn_limits(settings), journal, server_opener(settings))
     options = ApiOptions(keys=keys, body_limit_bytes=settings.body_limit_bytes, decoding=settings.decoding)
     return create_app(engine, runner, options, toolbox)
 
@@ -40,6 +42,15 @@ def turn_limits(settings: Settings) -> TurnLimits:
         wall_s=settings.turn_timeout_s,
         turns=settings.max_turns,
     )
+
+
+def server_opener(settings: Settings) -> RequestServers | None:
+    """What connects to the servers that requests name, if they may name any."""
+    if not settings.request_mcp:
+        if settings.request_mcp_networks:
+            raise ConfigurationError("request_mcp_networks: of use only with request_mcp")
+        return None
+    return RequestServers(AllowedAddresses(private=tuple(settings.request_mcp_networks)))
 
 
 def journal_of(settings: Settings) -> Journal:

@@ -43,6 +43,8 @@ def serve(
     dtype: Annotated[str | None, setting("dtype")] = None,
     decoding: Annotated[str | None, setting("decoding")] = None,
     tools: Annotated[str | None, setting("tools")] = None,
+    request_mcp: Annotated[bool | None, setting("request_mcp")] = None,
+    request_mcp_networks: Annotated[list[str] | None, setting("request_mcp_networks")] = None,
     host: Annotated[str | None, setting("host")] = None,
     port: Annotated[int | None, setting("port")] = None,
     api_key: Annotated[str | None, setting("api_key")] = None,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, Literal
 
@@ -84,6 +85,14 @@ class Settings(BaseSettings):
         None,
         pattern=r"^[\w.]+:\w+$|\.(toml|ya?ml)$",
         description="Tools that the server runs: a tools file, or module:attribute of a Registry.",
+    )
+    request_mcp: bool = Field(
+        False,
+        description="Whether requests may name MCP servers by URL, to which this server then connects. Off by default: "
+        "it lets callers choose where this server sends requests.",
+    )
+    request_mcp_networks: list[IPv4Network | IPv6Network] = Field(
+        [], description="Private networks in which such servers may be, such as 10.1.0.0/16; public addresses always."
     )
     host: str = Field("127.0.0.1", description="The address to listen on; 0.0.0.0 for all.")
     port: int = Field(8000, ge=0, le=65535, description="The port to listen on; 0 takes a free one.")

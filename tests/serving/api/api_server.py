@@ -25,8 +25,10 @@ from serving.engines.transformers.engine import TransformersEngine
 from serving.execute.execute import Executor
 from serving.execute.journal import Journal
 from serving.execute.registry import Registry
+from serving.execute.toolbox import Toolbox
 from serving.turn_request import TurnLimits
 from serving.turn_runner import TurnRunner
+from serving.turn_tools import ServerOpener
 
 Call = tuple[str, dict[str, Any]]
 Said = str | Sequence[Call]
@@ -81,10 +83,14 @@ def running(
     limits: TurnLimits,
     options: ApiOptions,
     journal: Journal | None = None,
+    toolbox: Toolbox | None = None,
+    opener: ServerOpener | None = None,
 ) -> Iterator[Server]:
     """The server, listening; its thread is gone afterwards."""
-    runner = TurnRunner(Decoder(engine, dialect_of(engine.tokenizer)), Executor(registry), limits, journal)
-    app = create_app(engine, runner, options)
+    toolbox = toolbox or Toolbox(registry=registry)
+    executor = Executor(toolbox.registry)
+    runner = TurnRunner(Decoder(engine, dialect_of(engine.tokenizer)), executor, limits, journal, opener)
+    app = create_app(engine, runner, options, toolbox)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", timeout_graceful_shutdown=2))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
     thread.start()
@@ -116,6 +122,8 @@ def serving() -> Iterator[Serve]:
             limits: TurnLimits | None = None,
             options: ApiOptions | None = None,
             journal: Journal | None = None,
+            toolbox: Toolbox | None = None,
+            opener: ServerOpener | None = None,
             **engine: Any,
         ) -> Server:
             script = rounds if callable(rounds) else Rounds(rounds)
@@ -126,6 +134,8 @@ def serving() -> Iterator[Serve]:
                     limits or TurnLimits(),
                     options or ApiOptions(),
                     journal,
+                    toolbox,
+                    opener,
                 )
             )
 
