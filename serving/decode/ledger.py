@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from serving.decode.events import Figures, FinishReason, StreamSpan
 from serving.decode.request import Decoding
-from serving.engines.base import BranchEnded
+from serving.decode.streams import StreamEvent
+from serving.engines.base import BranchEnded, BranchStarted
 
 
 class Ledger:
@@ -19,11 +20,20 @@ class Ledger:
         self.duplicates_removed = 0
         self._decoding = decoding
         self._prompt_tokens = prompt_tokens
+        self._cached_tokens: int | None = None
+        self._has_begun = False
         self._steps = 0
         self._plan_steps = 0
         self._branches = 0
         self._completion_tokens = 0
         self._spans: list[StreamSpan] = []
+
+    def hear(self, event: StreamEvent) -> None:
+        """Note how much of the prompt was held from before: the round's first stream tells it."""
+        if isinstance(event, BranchStarted) and not self._has_begun:
+            self._has_begun = True
+            if event.cached_tokens is not None:
+                self._cached_tokens = min(event.cached_tokens, self._prompt_tokens)
 
     def stream(self, label: str, start_s: float, end: BranchEnded) -> None:
         """Enter a stream that decoded alone, after all others: what it wrote, when it began, and its end."""
@@ -66,6 +76,7 @@ class Ledger:
             fallbacks=self.fallbacks,
             duplicates_removed=self.duplicates_removed,
             prompt_tokens=self._prompt_tokens,
+            cached_tokens=self._cached_tokens,
             completion_tokens=self._completion_tokens,
             spans=tuple(self._spans),
         )

@@ -23,8 +23,9 @@ from serving.decode.ledger import Ledger
 from serving.decode.planning import Planning
 from serving.decode.request import Round
 from serving.decode.retry import read_branch, retry_call
-from serving.decode.sequential import decode_sequential, write_text
+from serving.decode.sequential import decode_sequential
 from serving.decode.streams import StreamEnded, StreamGroup
+from serving.decode.text import write_text
 
 PLAN: tuple[int, ...] = ()
 """The key of the plan's streams; that of branches which begin together are the places of their calls."""
@@ -40,6 +41,7 @@ async def decode_parallel(round: Round, ledger: Ledger) -> AsyncGenerator[Decode
     ):
         streams.start(PLAN, planning.branches)
         async for key, event in events:
+            ledger.hear(event)
             if key == PLAN:
                 planning.take(event)
                 plan = planning.plan

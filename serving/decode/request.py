@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from grammars.answer import asking_for, read_answer_schema
 from grammars.branch import Sampling
 from grammars.conversation import Choice, Conversation
 from grammars.dialects import Dialect
@@ -71,7 +72,13 @@ class Round:
         """The same round for an answer in text. Its prompt has neither outline nor tools: a small model that sees them
         writes calls as text in place of an answer.
         """
-        conversation = replace(self.conversation, choice=Choice(mode="none"))
+        return self.asking(self.conversation)
+
+    def asking(self, conversation: Conversation) -> Round:
+        """The same round with such a prompt for another conversation."""
+        conversation = replace(conversation, choice=Choice(mode="none"))
+        if self.request.answer_schema is not None:
+            conversation = asking_for(conversation, read_answer_schema(self.request.answer_schema))
         instructions = ANSWER_INSTRUCTIONS if conversation.messages[-1].role == "tool" else ""
         prefix = render(conversation, self.dialect, self.engine.tokenizer, instructions=instructions)
         return replace(self, prefix=prefix)

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from grammars import array, references
+from grammars.answer import asking_for, read_answer_schema
 from grammars.conversation import Conversation
 from grammars.dialects import Dialect
 from grammars.errors import SchemaRefused
@@ -16,7 +17,8 @@ from serving.decode.events import DecodeEvent, RoundEnded
 from serving.decode.ledger import Ledger
 from serving.decode.parallel import decode_parallel
 from serving.decode.request import DecodeOptions, Round, RoundRequest
-from serving.decode.sequential import decode_sequential, write_text
+from serving.decode.sequential import decode_sequential
+from serving.decode.text import write_text
 from serving.engines.base import Engine
 
 __all__ = ["DecodeOptions", "Decoder", "RoundRequest"]
@@ -62,6 +64,10 @@ class Decoder:
                 read_schema(tool.parameters)
             except SchemaRefused as refused:
                 raise refused.at(f"tools[{index}].function.parameters") from None
+        asked = conversation
+        if request.answer_schema is not None:
+            schema = read_answer_schema(request.answer_schema)
+            asked = conversation if conversation.callable_tools else asking_for(conversation, schema)
         if not conversation.callable_tools:
             instructions = ""
         elif one_stream(conversation, request):
@@ -76,7 +82,7 @@ class Decoder:
             options=self.options,
             request=request,
             conversation=conversation,
-            prefix=render(conversation, self.dialect, self.engine.tokenizer, instructions=instructions),
+            prefix=render(asked, self.dialect, self.engine.tokenizer, instructions=instructions),
         )
 
 

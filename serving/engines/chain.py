@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from grammars.branch import Branch, Sampling
 from grammars.constraint import CompiledConstraint, Constraint
 from grammars.tokenizer import Tokenizer
-from serving.engines.base import BranchEvent, BranchStarted
+from serving.engines.base import BranchEvent, BranchStarted, TokenLogprob
 from serving.engines.written import Written
 
 CHOICE_TOKENS = 2048
@@ -35,6 +35,7 @@ class Link:
 
     One of `allowed` (a choice), `grammar` (a stream) or neither (a run). The server stops after any of `stops`, which
     is then the last token, and after `most_tokens`. With `stops_later`, the grammar allows none of them at first.
+    `logprobs` asks how likely each token was, and for so many of the likeliest in its place.
     """
 
     prompt: tuple[int, ...]
@@ -44,11 +45,24 @@ class Link:
     stops_later: bool = False
     allowed: tuple[int, ...] | None = None
     grammar: Constraint | None = None
+    logprobs: int | None = None
 
     @property
     def watched(self) -> bool:
         """Whether tokens are wanted as they come: the matcher ends a run at the first that it refuses."""
         return self.allowed is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What a server wrote for a link at a time. `logprobs`, where the link asks for them, has one for each token.
+
+    `cached_tokens`: how much of the link's prompt the server still held, if it says so.
+    """
+
+    tokens: Sequence[int]
+    logprobs: Sequence[TokenLogprob] = ()
+    cached_tokens: int | None = None
 
 
 class Chain:
@@ -81,14 +95,13 @@ class Chain:
         self._choices_due = 0
         self._distrust = 0
         self._open: Link | None = None
+        self._started = False
 
     def start(self) -> list[BranchEvent]:
         """Take the text that is forced from the first; the branch may be over before it began."""
         forced = self._matcher.forced() if self._skips else []
-        events = self._written.add(forced)
-        if self._written.end_reason is not None:
-            return events
-        return [BranchStarted(branch=self._index, at_s=time.monotonic()), *events]
+        self._start_s = time.monotonic()
+        return self._written.add(forced)
 
     def next_link(self) -> Link | None:
         """What to ask for next; None once the branch is over."""
@@ -99,7 +112,14 @@ class Chain:
             self._before = len(self._written.tokens)
         return self._open
 
-    def take(self, token: int) -> list[BranchEvent]:
+    def begin(self, cached_tokens: int | None) -> list[BranchEvent]:
+        """The server begins to write; the first time it says how much of what the branch stands on it still held."""
+        if self._started:
+            return []
+        self._started = True
+        return [BranchStarted(branch=self._index, at_s=self._start_s, cached_tokens=cached_tokens)]
+
+    def take(self, token: int, logprob: TokenLogprob | None = None) -> list[BranchEvent]:
         """Judge the next token of the open link. If it is refused, or forced text follows, the link is over."""
         link = self._open
         assert link is not None
@@ -117,7 +137,7 @@ class Chain:
             tokens += self._matcher.forced()
         if len(tokens) != 1 or self._matcher.finished or token in link.stops:
             self._open = None
-        return self._written.add(tokens)
+        return self._written.add(tokens, [logprob] if logprob is not None and tokens else ())
 
     def end_link(self) -> list[BranchEvent]:
         """The server has stopped, or was told to. A stream that is still open is completed by what is forced, or fails;
@@ -142,7 +162,13 @@ class Chain:
         sampling = self._sampling()
         if not self._skips:
             grammar = self._branch.constraint
-            return Link(prompt=prompt, most_tokens=self._written.left, sampling=sampling, grammar=grammar)
+            return Link(
+                prompt=prompt,
+                most_tokens=self._written.left,
+                sampling=sampling,
+                grammar=grammar,
+                logprobs=self._branch.logprobs,
+            )
         most = None if self._choices_due > 0 else self._choice_tokens
         allowed = self._matcher.allowed(most)
         # The quote that begins a string is a pause as well as the one that ends it. One link reads over it.

@@ -12,10 +12,10 @@ from llguidance import LLTokenizer
 
 from grammars.branch import Branch
 from grammars.constraint import compile_constraint
-from grammars.errors import Overloaded
+from grammars.errors import Overloaded, RequestError
 from grammars.tokenizer import Tokenizer
 from serving.engines.base import SHARED, BranchEnded, BranchEvent, Scope, room_after
-from serving.engines.chain import Chain, Link
+from serving.engines.chain import Batch, Chain, Link
 
 Lane = TypeVar("Lane")
 """What the links of one `decode` have in common, such as the replica that has read their prefix."""
@@ -24,7 +24,7 @@ Lane = TypeVar("Lane")
 class LinkSession(Protocol):
     """One chain on a server. Its links come one after another; each prompt begins with the last one's."""
 
-    def tokens(self, link: Link) -> AsyncGenerator[Sequence[int], None]:
+    def tokens(self, link: Link) -> AsyncGenerator[Batch, None]:
         """The tokens that the model writes for the link, as they come. Closing it ends the request on the server.
 
         Raises `Overloaded` if the server cannot answer now, and `RequestError` if it refuses the request.
@@ -49,7 +49,10 @@ class LinkServer(Protocol[Lane]):
 
     @property
     def chains(self) -> bool:
-        """Whether it takes token ids to allow and to stop at, and returns them. If not, a branch is one request."""
+        """Whether it takes token ids to allow and to stop at, and returns them and how likely each was.
+
+        If not, a branch is one request.
+        """
         ...
 
     @property
@@ -127,6 +130,8 @@ class ChainedEngine(Generic[Lane]):
         await self._server.close()
 
     def _chains(self, prefix: Sequence[int], branches: Sequence[Branch]) -> list[Chain]:
+        if not self._server.chains and any(branch.logprobs is not None for branch in branches):
+            raise RequestError("the model's server does not tell how likely tokens are", place="logprobs")
         known, end_ids = self._tokenizer.grammar_tokenizer, self._tokenizer.end_ids
         return [
             Chain(
@@ -151,9 +156,10 @@ class ChainedEngine(Generic[Lane]):
                 while (link := chain.next_link()) is not None:
                     self.links += 1
                     async with aclosing(session.tokens(link)) as batches:
-                        async for tokens in batches:
-                            for token in tokens:
-                                tell(events, chain.take(token))
+                        async for batch in batches:
+                            tell(events, chain.begin(batch.cached_tokens))
+                            for place, token in enumerate(batch.tokens):
+                                tell(events, chain.take(token, batch.logprobs[place] if batch.logprobs else None))
                                 if not chain.link_is_open:
                                     break
                             if not chain.link_is_open:

@@ -17,17 +17,23 @@ from typing import Any, Literal
 
 from openai import APIConnectionError, APIStatusError, APITimeoutError, AsyncOpenAI, OpenAIError
 from openai.types import Completion
+from openai.types.completion_choice import Logprobs
 
 from grammars.errors import DecodingFailed, NotFound, Overloaded, RequestError
 from grammars.tokenizer import Tokenizer
 from grammars.tools import json_text
-from serving.engines.base import Scope
-from serving.engines.chain import Link
+from serving.engines.base import Scope, TokenLogprob
+from serving.engines.chain import Batch, Link
 from serving.engines.chained import ChainedEngine
 from serving.engines.transformers.tokenizer import load_tokenizer
+from serving.engines.written import likelihood
 
 Form = Literal["vllm", "nim"]
 """How a server takes constraints: vLLM's fields, or `nvext`."""
+
+TOKEN_ID = "token_id:"
+IMPOSSIBLE = -9999.0
+"""How vLLM names tokens by their ids, and what it gives as the logarithm of no probability at all."""
 
 AWAY_S = 5.0
 """How long a server that could not be reached is left alone while there are others."""
@@ -126,7 +132,7 @@ class RemoteSession:
         self._tokenizer = tokenizer
         self._chains = chains
 
-    async def tokens(self, link: Link) -> AsyncGenerator[Sequence[int], None]:
+    async def tokens(self, link: Link) -> AsyncGenerator[Batch, None]:
         lane = self._lane
         body = vllm_body(link, lane.cache_salt) if self._chains else nim_body(link)
         async with told_apart(lane.replica):
@@ -138,6 +144,7 @@ class RemoteSession:
                 top_p=link.sampling.top_p,
                 seed=link.sampling.seed,
                 stream=link.watched and self._chains,
+                logprobs=link.logprobs,
                 extra_body=body,
             )
             if isinstance(answer, Completion):
@@ -148,14 +155,29 @@ class RemoteSession:
                     if chunk.choices:
                         yield self._written(chunk, link)
 
-    def _written(self, completion: Completion, link: Link) -> Sequence[int]:
-        choice = completion.choices[0]
+    def _written(self, completion: Completion, link: Link) -> Batch:
+        choice, usage = completion.choices[0], completion.usage
+        details = None if usage is None else usage.prompt_tokens_details
+        cached = None if details is None else details.cached_tokens
         if not self._chains:
-            return self._tokenizer.encode(canonical(choice.text, link))
+            return Batch(tokens=self._tokenizer.encode(canonical(choice.text, link)), cached_tokens=cached)
         ids = (choice.model_extra or {}).get("token_ids")
         if ids is None:
             raise DecodingFailed("the server returns no token ids: it is no vLLM, or one older than 0.12")
-        return [int(token) for token in ids]
+        tokens = [int(token) for token in ids]
+        logprobs = () if link.logprobs is None else self._logprobs(tokens, choice.logprobs, link.logprobs)
+        return Batch(tokens=tokens, logprobs=logprobs, cached_tokens=cached)
+
+    def _logprobs(self, tokens: Sequence[int], said: Logprobs | None, count: int) -> list[TokenLogprob]:
+        """How likely each token was. vLLM gives what the grammar bars as a number that no token of a model falls to."""
+        if said is None or said.token_logprobs is None or said.top_logprobs is None:
+            raise DecodingFailed("the server does not tell how likely its tokens are")
+        likely = []
+        for token, logprob, found in zip(tokens, said.token_logprobs, said.top_logprobs, strict=True):
+            ordered = sorted(found.items(), key=lambda other: -other[1])
+            top = [(int(name.removeprefix(TOKEN_ID)), its) for name, its in ordered[:count] if its > IMPOSSIBLE]
+            likely.append(likelihood(self._tokenizer, token, logprob, top))
+        return likely
 
     async def aclose(self) -> None:
         """There is nothing to forget: each completion was over when it ended."""
@@ -198,6 +220,8 @@ def vllm_body(link: Link, cache_salt: str | None) -> Mapping[str, Any]:
         "stop_token_ids": sorted(link.stops),
         "min_tokens": int(link.stops_later),
     }
+    if link.logprobs is not None:
+        body["return_tokens_as_token_ids"] = True
     if cache_salt is not None:
         body["cache_salt"] = cache_salt
     if link.allowed is not None:

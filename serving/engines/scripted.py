@@ -7,8 +7,10 @@ choice that tends towards the end.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 
@@ -18,9 +20,10 @@ from grammars.branch import Branch
 from grammars.constraint import CompiledConstraint, Constraint, compile_constraint
 from grammars.errors import Overloaded
 from grammars.tokenizer import Tokenizer
-from serving.engines.base import SHARED, BranchEvent, BranchStarted, Scope, room_after
+from serving.engines.base import SHARED, BranchEvent, BranchStarted, Scope, TokenLogprob, room_after
 from serving.engines.byte_tokenizer import END_ID, ByteTokenizer
-from serving.engines.written import Written
+from serving.engines.common import common_length
+from serving.engines.written import Written, likelihood
 
 CLOSING = numpy.array([END_ID, *b"]}\n"])
 """What the walk prefers: the end, and the bytes that bring it nearer. A quote goes before them where it may stand."""
@@ -29,6 +32,8 @@ PLAIN = numpy.array([*b"abcdefghijklmnopqrstuvwxyz0123456789"])
 """What it writes otherwise, where it can."""
 SHORTEST_TEXT = 8
 """The walk ends no text of its own accord before so many tokens."""
+REMEMBERED = 4
+"""So many prefixes count as held, for the figures of what was cached."""
 WALK_PATIENCE = 64
 """After so many tokens the walk closes whatever it can."""
 
@@ -52,7 +57,8 @@ class ScriptedEngine:
     its constraint accepts as a whole.
 
     Every token goes through the constraint, and steps and forced tokens are counted as a model's would be; one step of
-    all branches of a call takes `step_s`. At most `capacity` branches decode at once.
+    all branches of a call takes `step_s`. At most `capacity` branches decode at once. All tokens that are allowed count
+    as equally likely.
     """
 
     def __init__(
@@ -73,6 +79,7 @@ class ScriptedEngine:
         self._capacity = capacity
         self._tokenizer = ByteTokenizer()
         self._live = 0
+        self._last: deque[tuple[str, tuple[int, ...]]] = deque(maxlen=REMEMBERED)
         self._closed = False
 
     @property
@@ -114,8 +121,9 @@ class ScriptedEngine:
         live = list(writers)
         self._live += len(live)
         try:
+            cached = self._read(prefix, scope)
             for writer in writers:
-                yield BranchStarted(branch=writer.branch, at_s=time.monotonic())
+                yield BranchStarted(branch=writer.branch, at_s=time.monotonic(), cached_tokens=cached)
             while live:
                 for writer in list(live):
                     events = writer.advance()
@@ -131,6 +139,13 @@ class ScriptedEngine:
 
     async def close(self) -> None:
         self._closed = True
+
+    def _read(self, prefix: Sequence[int], scope: Scope) -> int:
+        """How much of the prefix stands at the beginning of one of the last that this tenant's branches stood on."""
+        read = tuple(prefix)
+        lengths = [common_length(read, earlier) for tenant, earlier in self._last if tenant == scope.tenant]
+        self._last.append((scope.tenant, read))
+        return max(lengths, default=0)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -151,6 +166,7 @@ class ScriptedEngine:
             self._tokenizer,
             limit=min(branch.max_new_tokens, room),
             skip_forced=branch.skip_forced,
+            logprobs=branch.logprobs,
             random=random.Random(f"{seed} {text}"),
         )
 
@@ -181,6 +197,7 @@ class Writer:
         *,
         limit: int,
         skip_forced: bool,
+        logprobs: int | None,
         random: random.Random,
     ) -> None:
         self.branch = branch
@@ -189,6 +206,8 @@ class Writer:
         self._answer = answer
         self._tokenizer = tokenizer
         self._skip_forced = skip_forced
+        self._logprobs_wanted = logprobs
+        self._logprobs: list[TokenLogprob] = []
         self._random = random
         self._error: str | None = None
         self._begun = False
@@ -205,7 +224,8 @@ class Writer:
         self._begun = True
         if self._skip_forced and self._error is None and not self._matcher.finished:
             tokens += self._forced(len(self._written.tokens) + len(tokens))
-        events = self._written.add(tokens)
+        events = self._written.add(tokens, self._logprobs)
+        self._logprobs = []
         if self._error is not None and not self.over:
             events += self._written.fail(self._error)
         return events
@@ -219,8 +239,21 @@ class Writer:
         if self._matcher.accepts([token]) != 1:
             self._error = f"the constraint does not allow what the script writes after {self._text!r}"
             return []
+        logprob = self._equally_likely(token)
         self._matcher.consume(token)
-        return [] if self._matcher.ended else [token]
+        if self._matcher.ended:
+            return []
+        self._logprobs += logprob
+        return [token]
+
+    def _equally_likely(self, token: int) -> list[TokenLogprob]:
+        """The token's logprob, if that is wanted: a script has no better reason for it than for any that is allowed."""
+        if self._logprobs_wanted is None:
+            return []
+        allowed = self._matcher.allowed() or ()
+        logprob = -math.log(len(allowed))
+        others = [(other, logprob) for other in allowed[: self._logprobs_wanted]]
+        return [likelihood(self._tokenizer, token, logprob, others)]
 
     @property
     def _text(self) -> str:

@@ -18,16 +18,18 @@ from vllm.engine.protocol import StreamingInput
 from vllm.exceptions import VLLMValidationError
 from vllm.inputs import tokens_input
 from vllm.lora.request import LoRARequest
-from vllm.outputs import RequestOutput
+from vllm.outputs import CompletionOutput, RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from grammars.errors import ConfigurationError, NotFound, Overloaded, RequestError
-from serving.engines.base import Scope
-from serving.engines.chain import Link
+from grammars.tokenizer import Tokenizer
+from serving.engines.base import Scope, TokenLogprob
+from serving.engines.chain import Batch, Link
 from serving.engines.chained import ChainedEngine
 from serving.engines.transformers.tokenizer import load_tokenizer
+from serving.engines.written import likelihood
 
 BACKEND = "guidance"
 """The one structured-output backend: vLLM pins the first that is used, and this one reads the grammars used here."""
@@ -45,8 +47,9 @@ class VllmLane:
 class VllmServer:
     """Answers links with `AsyncLLM.generate`, one request each."""
 
-    def __init__(self, engine: AsyncLLM, adapters: Mapping[str, Path]) -> None:
+    def __init__(self, engine: AsyncLLM, tokenizer: Tokenizer, adapters: Mapping[str, Path]) -> None:
         self._engine: AsyncLLM | None = engine
+        self._tokenizer = tokenizer
         self._adapters = {
             name: LoRARequest(lora_name=name, lora_int_id=number, lora_path=str(folder))
             for number, (name, folder) in enumerate(adapters.items(), start=1)
@@ -75,7 +78,7 @@ class VllmServer:
     def session(self, lane: VllmLane) -> VllmSession:
         if self._engine is None:
             raise Overloaded("the engine is shut down")
-        return VllmSession(self._engine, lane, f"polycall-{next(self._numbers)}")
+        return VllmSession(self._engine, self._tokenizer, lane, f"polycall-{next(self._numbers)}")
 
     async def close(self) -> None:
         """Shut down, and let go of the engine: at the interpreter's exit vLLM can no longer clean up after itself."""
@@ -92,8 +95,9 @@ class VllmSession:
     is not wanted, ends the request and begins another one over the prefix cache.
     """
 
-    def __init__(self, engine: AsyncLLM, lane: VllmLane, name: str) -> None:
+    def __init__(self, engine: AsyncLLM, tokenizer: Tokenizer, lane: VllmLane, name: str) -> None:
         self._engine = engine
+        self._tokenizer = tokenizer
         self._lane = lane
         self._name = name
         # Where vLLM speculates, a link's last token may be held after all: then each link is a request of its own.
@@ -103,7 +107,7 @@ class VllmSession:
         self._inputs: asyncio.Queue[StreamingInput] = asyncio.Queue()
         self._outputs: AsyncGenerator[RequestOutput, None] | None = None
 
-    async def tokens(self, link: Link) -> AsyncGenerator[Sequence[int], None]:
+    async def tokens(self, link: Link) -> AsyncGenerator[Batch, None]:
         """The tokens that the model writes for the link, as they come. Leaving them early ends the request."""
         length = len(self._held)
         if link.prompt[:length] != self._held or len(link.prompt) == length:
@@ -127,7 +131,11 @@ class VllmSession:
                 [choice] = output.outputs
                 written += choice.token_ids
                 ended = choice.finish_reason is not None
-                yield choice.token_ids
+                yield Batch(
+                    tokens=choice.token_ids,
+                    logprobs=() if link.logprobs is None else self._logprobs(choice, link.logprobs),
+                    cached_tokens=output.num_cached_tokens,
+                )
                 if ended:
                     break
         except EngineDeadError as error:
@@ -138,6 +146,16 @@ class VllmSession:
             self._held = tuple(written[:-1])
             if not (ended and self._keeps):
                 await self.aclose()
+
+    def _logprobs(self, choice: CompletionOutput, count: int) -> list[TokenLogprob]:
+        """How likely each token was. What the grammar bars stands in vLLM's lists as impossible, and is left out."""
+        likely = []
+        for token, found in zip(choice.token_ids, choice.logprobs or (), strict=True):
+            assert found is not None  # vLLM leaves out those of prompts only
+            ordered = sorted(found.items(), key=lambda other: -other[1].logprob)
+            top = [(other, its.logprob) for other, its in ordered[:count] if its.logprob > float("-inf")]
+            likely.append(likelihood(self._tokenizer, token, found[token].logprob, top))
+        return likely
 
     async def aclose(self) -> None:
         """End the request; what is still written for it is aborted."""
@@ -167,6 +185,7 @@ def sampling_params(link: Link) -> SamplingParams:
         min_tokens=int(link.stops_later),
         allowed_token_ids=None if link.allowed is None else list(link.allowed),
         structured_outputs=grammar,
+        logprobs=link.logprobs,
         detokenize=False,
         skip_special_tokens=False,
         output_kind=RequestOutputKind.DELTA,
@@ -201,9 +220,10 @@ def load_vllm(
         engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**given))
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"vLLM refuses its settings: {error}") from error
+    tokenizer, _ = load_tokenizer(folder)
     return ChainedEngine(
-        VllmServer(engine, adapters or {}),
-        load_tokenizer(folder)[0],
+        VllmServer(engine, tokenizer, adapters or {}),
+        tokenizer,
         model=name,
         adapters=tuple(adapters or ()),
         context_length=engine.model_config.max_model_len,

@@ -9,7 +9,20 @@ from typing import Literal
 
 from grammars.constraint import Matcher
 from grammars.tokenizer import Tokenizer
-from serving.engines.base import BranchEnded, BranchEvent, BranchProgress
+from serving.engines.base import BranchEnded, BranchEvent, BranchProgress, TokenLogprob
+
+
+def likelihood(tokenizer: Tokenizer, token: int, logprob: float, top: Sequence[tuple[int, float]] = ()) -> TokenLogprob:
+    """How likely a token was, and these others, each with its logarithm."""
+    known = tokenizer.grammar_tokenizer
+    special = known.is_special_token(token)
+    spelled = tokenizer.decode([token]).encode() if special else known.decode_bytes([token])
+    return TokenLogprob(
+        text=spelled.decode(errors="replace"),
+        bytes=tuple(spelled),
+        logprob=logprob,
+        top=tuple(likelihood(tokenizer, other, its) for other, its in top),
+    )
 
 
 class TextDecoder:
@@ -67,9 +80,9 @@ class Written:
         self._error = error
         return self.add(())
 
-    def add(self, tokens: Sequence[int]) -> list[BranchEvent]:
+    def add(self, tokens: Sequence[int], logprobs: Sequence[TokenLogprob] = ()) -> list[BranchEvent]:
         """Take these tokens, as many as the limit allows, and tell of them; and of the branch's end if it is over."""
-        tokens = tokens[: self.left]
+        tokens, logprobs = tokens[: self.left], tuple(logprobs[: self.left])
         self.tokens += tokens
         text = self._decoder.push(tokens)
         reason = self.end_reason
@@ -77,8 +90,10 @@ class Written:
             text += self._decoder.flush()
         self._text.append(text)
         events: list[BranchEvent] = []
-        if text:
-            events.append(BranchProgress(branch=self._branch, text=text, steps=self.steps, at_s=time.monotonic()))
+        if text or logprobs:
+            now_s = time.monotonic()
+            progress = BranchProgress(branch=self._branch, text=text, steps=self.steps, at_s=now_s, logprobs=logprobs)
+            events.append(progress)
         if reason is not None:
             events.append(
                 BranchEnded(

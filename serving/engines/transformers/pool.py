@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
-import numpy
-
 from grammars.tree import PREFIX
+from serving.engines.common import common_length
 from serving.engines.transformers.row import Row, Shape
 
 DEPARTED_TOKENS = 4096
@@ -92,13 +91,6 @@ class HeldPrefix:
             self.row.release([slot for slot in self.row.slots_of(branch) if slot not in kept])
         self.departed.clear()
         self.tokens, self.unread = list(prefix), list(prefix[length:])
-
-
-def common_length(first: Sequence[int], second: Sequence[int]) -> int:
-    """The length of the longest common beginning."""
-    size = min(len(first), len(second))
-    different = numpy.nonzero(numpy.array(first[:size]) != numpy.array(second[:size]))[0]
-    return int(different[0]) if len(different) else size
 
 
 class RowPool:

@@ -36,6 +36,14 @@ class Chooser:
         return int(tokens[drawn])
 
 
+def likelihoods(logits: torch.Tensor, token: int, count: int) -> tuple[float, list[tuple[int, float]]]:
+    """The logarithm of a token's probability by masked `logits` `[vocabulary]`, and the `count` likeliest tokens'."""
+    logprobs = torch.log_softmax(logits.float(), dim=-1)
+    values, tokens = logprobs.topk(min(count, len(logprobs)))
+    top = [(other, its) for other, its in zip(tokens.tolist(), values.tolist(), strict=True) if its > float("-inf")]
+    return float(logprobs[token]), top
+
+
 def choose_tokens(logits: torch.Tensor, masks: Sequence[numpy.ndarray], choosers: Sequence[Chooser]) -> list[int]:
     """One token for each row of `logits` `[streams, vocabulary]`, allowed by the stream's mask. Overwrites `logits`."""
     bits = torch.from_numpy(numpy.stack(masks).view(numpy.uint8)).to(logits.device)

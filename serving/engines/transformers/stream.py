@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from grammars.branch import Branch
 from grammars.constraint import CompiledConstraint
 from grammars.tokenizer import Tokenizer
-from serving.engines.base import BranchEvent, BranchStarted
+from serving.engines.base import BranchEvent, BranchStarted, TokenLogprob
 from serving.engines.transformers.pool import HeldPrefix
 from serving.engines.transformers.sampling import Chooser
-from serving.engines.written import Written
+from serving.engines.written import Written, likelihood
+
+Likelihoods = tuple[float, Sequence[tuple[int, float]]]
+"""The logarithm of the chosen token's probability, and the likeliest tokens, each with its own."""
 
 
 class Stream:
@@ -27,6 +30,9 @@ class Stream:
         self.chooser = Chooser(branch.sampling)
         self.unread = list(branch.suffix)
         self.read: list[int] = []
+        self.logprobs_wanted = branch.logprobs
+        self.cached_tokens = 0  # known when the job is admitted
+        self._tokenizer = tokenizer
         self._skip_forced = branch.skip_forced
         self._written = Written(index, self.matcher, tokenizer, min(branch.max_new_tokens, room))
         self._started = False
@@ -36,23 +42,24 @@ class Stream:
         forced = self.matcher.forced() if self._skip_forced else []
         return self._write(forced)
 
-    def advance(self, token: int | None) -> list[BranchEvent]:
+    def advance(self, token: int, likely: Likelihoods | None = None) -> list[BranchEvent]:
         """Take the token chosen by one decode step, and the forced ones after it."""
         events: list[BranchEvent] = []
         if not self._started:
             self._started = True
-            events.append(BranchStarted(branch=self.index, at_s=time.monotonic()))
-        assert token is not None
+            started = BranchStarted(branch=self.index, at_s=time.monotonic(), cached_tokens=self.cached_tokens)
+            events.append(started)
         self._written.steps += 1
         self.matcher.consume(token)
         written = [] if self.matcher.finished and self.matcher.ended else [token]
         if self._skip_forced and not self.matcher.finished:
             written += self.matcher.forced()
-        return events + self._write(written)
+        logprobs = [likelihood(self._tokenizer, token, *likely)] if likely is not None and written else []
+        return events + self._write(written, logprobs)
 
-    def _write(self, tokens: list[int]) -> list[BranchEvent]:
+    def _write(self, tokens: list[int], logprobs: Sequence[TokenLogprob] = ()) -> list[BranchEvent]:
         before = len(self._written.tokens)
-        events = self._written.add(tokens)
+        events = self._written.add(tokens, logprobs)
         self.unread += self._written.tokens[before:]
         return events
 

@@ -18,7 +18,7 @@ from grammars.tree import PREFIX
 from serving.engines.base import BranchEnded, BranchEvent
 from serving.engines.transformers.model import Span, TreeModel
 from serving.engines.transformers.pool import HeldPrefix, RowPool
-from serving.engines.transformers.sampling import choose_tokens
+from serving.engines.transformers.sampling import choose_tokens, likelihoods
 from serving.engines.transformers.stream import Job, Stream
 
 
@@ -136,6 +136,7 @@ class Worker:
             self._live.append(job)
             for stream in list(job.streams):
                 stream.number = held.new_branch()
+                stream.cached_tokens = held.read_count
                 self._deliver(job, stream, stream.start())
             if not job.streams:
                 self._leave(job)
@@ -192,8 +193,10 @@ class Worker:
         tokens = choose_tokens(
             logits, [stream.matcher.mask() for stream in streams], [stream.chooser for stream in streams]
         )
-        for (job, stream), token in zip(wanting, tokens, strict=True):
-            self._deliver(job, stream, stream.advance(token))
+        for (job, stream), token, masked in zip(wanting, tokens, logits, strict=True):
+            wanted = stream.logprobs_wanted
+            likely = None if wanted is None else likelihoods(masked, token, wanted)
+            self._deliver(job, stream, stream.advance(token, likely))
         for job in [job for job in self._live if not job.streams]:
             self._leave(job)
 

@@ -76,19 +76,20 @@ def outline(*tools: str) -> str:
 class Round:
     """A round whose streams write what is given: the outline, its calls in their order, the retries in theirs.
 
-    `stream` is what a whole turn writes in one stream, `text` an answer in text. `kinds` lists the streams as they were
-    asked for, `prefixes` and `branches` what each stood on, `ends` how it ended.
+    `stream` is what a whole turn writes in one stream, `text` an answer in text; of these and of plans there may be
+    several. `kinds` lists the streams as they were asked for, `prefixes` and `branches` what each stood on, `ends` how
+    it ended.
     """
 
     def __init__(
         self,
         conversation: Conversation,
         *,
-        plan: Answer = None,
+        plan: Answer | list[Answer] = None,
         calls: Sequence[Answer] = (),
         retries: Sequence[Answer] = (),
-        stream: Answer = None,
-        text: Answer = None,
+        stream: Answer | list[Answer] = None,
+        text: Answer | list[Answer] = None,
         dialect: Dialect = JSON,
         options: DecodeOptions | None = None,
         engine_class: type[RecordingEngine] | None = None,
@@ -96,7 +97,13 @@ class Round:
     ) -> None:
         self.conversation = conversation
         self.kinds: list[str] = []
-        self._answers = {"plan": [plan], "call": [*calls], "retry": [*retries], "stream": [stream], "text": [text]}
+        self._answers = {
+            "plan": several(plan),
+            "call": [*calls],
+            "retry": [*retries],
+            "stream": several(stream),
+            "text": several(text),
+        }
         self._dialect = dialect
         self.engine = (engine_class or RecordingEngine)(self._script, **engine)
         self.decoder = Decoder(self.engine, dialect, options)
@@ -110,7 +117,7 @@ class Round:
         return self._answers[kind].pop(0)
 
     def _kind(self, text: str, constraint: Constraint) -> str:
-        if constraint == Constraint.text(without=[self._dialect.marker]):
+        if constraint == Constraint.text(without=[self._dialect.marker]) or constraint.lark.startswith("start: %json"):
             return "text"
         if constraint == outline_constraint(self.conversation):
             return "plan"
@@ -128,6 +135,10 @@ class Round:
         assert self.engine.live_branches == 0
         assert [isinstance(event, RoundEnded) for event in found] == [False] * (len(found) - 1) + [True]
         return found
+
+
+def several(answers: Answer | list[Answer]) -> list[Answer]:
+    return list(answers) if isinstance(answers, list) else [answers]
 
 
 class RecordingEngine(ScriptedEngine):

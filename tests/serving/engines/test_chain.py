@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from grammars.branch import Branch, Sampling
 from grammars.constraint import STRING_END, Constraint, compile_constraint
-from serving.engines.base import BranchEnded, BranchProgress, BranchStarted
+from serving.engines.base import BranchEnded, BranchProgress, BranchStarted, TokenLogprob
 from serving.engines.byte_tokenizer import END_ID, ByteTokenizer
 from serving.engines.chain import CHOICE_TOKENS, Chain, Link
 from serving.engines.chained import pause_tokens
@@ -191,8 +191,7 @@ def test_refused_runs_bring_ever_more_choices_before_the_next_run() -> None:
 
 def test_stepping_branch_is_one_request_under_the_servers_grammar() -> None:
     chain = chain_of(WEATHER, skip_forced=False)
-    [started] = chain.start()
-    assert isinstance(started, BranchStarted)
+    assert chain.start() == []
     link = chain.next_link()
     assert link is not None
     assert (link.grammar, link.prompt, link.most_tokens) == (WEATHER, (), 60)
@@ -222,6 +221,36 @@ def test_stream_that_breaks_or_ends_too_soon_fails(written: bytes, error: str) -
     assert isinstance(end, BranchEnded)
     assert end.reason == "failed"
     assert error in str(end.error)
+
+
+def test_branch_begins_when_the_server_first_writes_and_says_once_what_was_held_of_its_prompt() -> None:
+    chain = chain_of(WEATHER)
+    assert not any(isinstance(event, BranchStarted) for event in chain.start())
+    chain.next_link()
+    [started] = chain.begin(7)
+    assert isinstance(started, BranchStarted)
+    assert started.cached_tokens == 7
+    assert chain.begin(9) == []
+
+
+def test_branch_that_wants_logprobs_asks_for_them_and_hands_them_on_with_its_tokens() -> None:
+    chain = chain_of(CHOICE, skip_forced=False, logprobs=3)
+    chain.start()
+    link = chain.next_link()
+    assert link is not None
+    assert link.logprobs == 3
+    likely = [TokenLogprob(text=letter, bytes=(ord(letter),), logprob=-0.1) for letter in "kelvin"]
+    events = [event for logprob in likely for event in chain.take(logprob.bytes[0], logprob)]
+    told = [event.logprobs for event in events if isinstance(event, BranchProgress)]
+    assert told == [(logprob,) for logprob in likely]
+
+
+def test_branch_that_wants_none_asks_for_none() -> None:
+    chain = chain_of(WEATHER)
+    chain.start()
+    link = chain.next_link()
+    assert link is not None
+    assert link.logprobs is None
 
 
 def test_server_that_writes_nothing_is_not_asked_for_ever() -> None:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grammars.tree import PREFIX
-from serving.engines.transformers.pool import HeldPrefix, RowPool, common_length
+from serving.engines.common import common_length
+from serving.engines.transformers.pool import HeldPrefix, RowPool
 from serving.engines.transformers.row import Shape
 
 SHAPE = Shape(layers=1, heads=1, key_width=2, value_width=2, dtype=torch.float32, device=torch.device("cpu"))
