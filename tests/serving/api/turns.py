@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from grammars.tools import CallError, ToolCall, ToolResult
+from grammars.tools import CallError, Tool, ToolCall, ToolResult
 from serving.decode.events import CallFailed, CallWritten, Figures, RoundEnded, StreamSpan, TextWritten
 from serving.execute.execute import CallFinished, CallStarted
 from serving.round_ledger import CallRules, RoundLedger
-from serving.turn_events import TurnBegan, TurnEnded, TurnEvent, TurnFigures
+from serving.turn_events import ListedServer, ToolsListed, TurnBegan, TurnEnded, TurnEvent, TurnFigures
 
 NAMES = st.sampled_from(["weather", "search", "server_side", "server_side_delete"])
 VALUES = st.recursive(
@@ -33,12 +33,20 @@ FIGURES = st.builds(
 )
 
 
+LABELS = {"server_side": "house", "server_side_delete": "house"}
+LISTED = ToolsListed(
+    labels=LABELS, servers=(ListedServer(label="house", tools=tuple(Tool(name=name) for name in LABELS)),)
+)
+"""As a turn begins whose request named the server `house`."""
+
+
 @st.composite
 def turns(draw: st.DrawFn) -> list[TurnEvent]:
     """A turn: its last round as decoded, in any order and with gaps, and everything that a turn tells beside it."""
     order = draw(st.permutations(range(draw(st.integers(0, 6)))))
     began = TurnBegan(turn_id="turn_1", created_s=draw(SECONDS))
-    events: list[TurnEvent] = [began, *(TextWritten(text=piece) for piece in draw(PIECES))]
+    listed = draw(st.sampled_from([(), (ToolsListed(labels=LABELS),), (LISTED,)]))
+    events: list[TurnEvent] = [began, *listed, *(TextWritten(text=piece) for piece in draw(PIECES))]
     finished = []
     rules = CallRules(
         runs=lambda name: name.startswith("server_side"),

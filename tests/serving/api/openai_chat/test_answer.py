@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from openai.lib.streaming.chat import ChatCompletionStreamState
-from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionMessage
+from openai.types.chat.chat_completion_chunk import ChoiceDelta
 
 from serving.api.openai_chat.answer import ChatAnswer
 from serving.decode.events import CallWritten
@@ -31,6 +33,14 @@ def facts(calls: Any) -> list[tuple[str, str, str, str]]:
     return [(call.id, call.type, call.function.name, call.function.arguments) for call in calls or []]
 
 
+def server_fields(messages: Iterable[ChatCompletionMessage | ChoiceDelta]) -> dict[str, Any]:
+    """What messages or deltas say of servers of tools, put together."""
+    said = [(message.model_extra or {}).get("provider_specific_fields", {}) for message in messages]
+    together = {name: value for fields in said for name, value in fields.items()}
+    assert len(together) == sum(map(len, said)), "none of it may come twice"
+    return together
+
+
 @given(turns(), st.booleans())
 def test_the_stream_concatenated_by_the_real_client_equals_the_whole_answer(
     events: list[TurnEvent], named: bool
@@ -45,6 +55,7 @@ def test_the_stream_concatenated_by_the_real_client_equals_the_whole_answer(
     assert facts(message.tool_calls) == facts(other.tool_calls)
     assert whole.choices[0].finish_reason == streamed.choices[0].finish_reason
     assert whole.usage == chunks[-1].usage
+    assert server_fields([whole.choices[0].message]) == server_fields([chunk.choices[0].delta for chunk in chunks[:-1]])
     assert whole.model_extra["polycall"] == chunks[-2].model_extra["polycall"]
     assert (whole.id, whole.created, whole.model) == (chunks[0].id, chunks[0].created, chunks[0].model)
 
