@@ -11,12 +11,13 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from itertools import islice
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+from finetune.gold import Gold, GoldArgument, GoldCall
 from grammars.conversation import Message
 from grammars.errors import ConfigurationError
 from grammars.tools import Tool, ToolCall
@@ -27,13 +28,19 @@ CATEGORIES = (
     "live_parallel",
     "live_parallel_multiple",
     "simple_python",
+    "simple_java",
+    "simple_javascript",
     "multiple",
     "live_simple",
     "live_multiple",
     "irrelevance",
     "live_irrelevance",
+    "live_relevance",
 )
-"""The categories that can be scored here: one turn, functions of Python."""
+"""The categories of one turn, which are those that can be scored here."""
+
+LANGUAGES = {"simple_java": "Java", "simple_javascript": "JavaScript"}
+"""The language of a category's functions, where it is not Python."""
 
 JSON_TYPES = {
     "array": "array",
@@ -76,7 +83,7 @@ def load_cases(category: str, limit: int | None = None) -> list[Case]:
     if category not in CATEGORIES:
         raise ConfigurationError(f"{category!r} is no category that can be scored; choose of {', '.join(CATEGORIES)}")
     truths: dict[str, Any] = {}
-    if expects_calls(category):
+    if has_answers(category):
         truths = {row["id"]: row["ground_truth"] for row in read_rows(f"possible_answer/BFCL_v4_{category}.json")}
     rows = islice(read_rows(f"BFCL_v4_{category}.json"), limit)
     return [read_case(row, category, truths.get(row["id"], [])) for row in rows]
@@ -86,6 +93,8 @@ def score(case: Case, calls: Sequence[ToolCall]) -> Verdict:
     """BFCL's verdict on these calls; their order does not matter. Values are compared as the official checker does."""
     if not expects_calls(case.category):
         return Verdict(valid=not calls, error_type="irrelevance_error:decoder_success" if calls else None)
+    if not has_answers(case.category):
+        return Verdict(valid=bool(calls), error_type=None if calls else "relevance_error:decoder_failed")
     written = [{call.name: dict(call.arguments)} for call in calls]
     verdict = official_checker()(case.functions, written, case.ground_truth, case.category)
     if verdict["valid"]:
@@ -94,7 +103,50 @@ def score(case: Case, calls: Sequence[ToolCall]) -> Verdict:
 
 
 def expects_calls(category: str) -> bool:
+    """Whether a call is right in this category at all."""
     return "irrelevance" not in category
+
+
+def has_answers(category: str) -> bool:
+    """Whether BFCL says which calls are right: not where none is, nor where any is."""
+    return "relevance" not in category
+
+
+def gold_of(case: Case) -> Gold:
+    """What the case's answer accepts, argument by argument, by the official checker's own comparison of values."""
+    if not has_answers(case.category):
+        return Gold(any_call=expects_calls(case.category))
+    functions = {function["name"]: function for function in case.functions}
+    return Gold(
+        calls=tuple(
+            GoldCall(id=str(number), tool=name, arguments=gold_arguments(functions[name], arguments, case.category))
+            for number, truth in enumerate(case.ground_truth, start=1)
+            for name, arguments in truth.items()
+        )
+    )
+
+
+def gold_arguments(
+    function: Mapping[str, Any], arguments: Mapping[str, Sequence[Any]], category: str
+) -> dict[str, GoldArgument]:
+    required = function["parameters"].get("required", [])
+    return {
+        name: GoldArgument(
+            accepts=partial(accepts, function, name, accepted, category),
+            optional="" in accepted and name not in required,
+        )
+        for name, accepted in arguments.items()
+    }
+
+
+def accepts(function: Mapping[str, Any], name: str, accepted: Sequence[Any], category: str, value: Any) -> bool:
+    """Whether the official checker takes `value` for this one argument."""
+    properties = {key: own for key, own in function["parameters"]["properties"].items() if key == name}
+    alone = {**function, "parameters": {"type": "dict", "properties": properties, "required": []}}
+    language = category if category in LANGUAGES else "simple_python"
+    answer = {function["name"]: {name: accepted}}
+    verdict = official_checker()([alone], [{function["name"]: {name: value}}], [answer], language)
+    return bool(verdict["valid"])
 
 
 def read_rows(name: str) -> list[dict[str, Any]]:
@@ -111,16 +163,30 @@ def read_case(row: Mapping[str, Any], category: str, ground_truth: Sequence[Mapp
         id=row["id"],
         category=category,
         messages=tuple(Message(role=message["role"], text=message["content"]) for message in messages),
-        tools=tuple(read_tool(function) for function in row["function"]),
+        tools=tuple(read_tool(function, LANGUAGES.get(category)) for function in row["function"]),
         functions=tuple(row["function"]),
         ground_truth=tuple(ground_truth),
     )
 
 
-def read_tool(function: Mapping[str, Any]) -> Tool:
-    return Tool(
-        name=function["name"], description=function["description"], parameters=json_schema(function["parameters"])
-    )
+def read_tool(function: Mapping[str, Any], language: str | None) -> Tool:
+    parameters = function["parameters"]
+    schema = json_schema(parameters) if language is None else schema_of_literals(parameters, language)
+    return Tool(name=function["name"], description=function["description"], parameters=schema)
+
+
+def schema_of_literals(informal: Mapping[str, Any], language: str) -> dict[str, Any]:
+    """A JSON Schema for the arguments of a Java or JavaScript function: literals of that language, as strings.
+
+    The checker reads them so, whatever their type; the type and what is inside it become part of the description.
+    """
+    properties = {}
+    for name, own in informal["properties"].items():
+        inside = {key: own[key] for key in ("items", "properties", "enum") if key in own}
+        told = f" Its elements: {json.dumps(inside)}." if inside else ""
+        description = f"{own.get('description', '')} A literal of {language}, of the type {own['type']}.{told}"
+        properties[name] = {"type": "string", "description": description.strip()}
+    return {"type": "object", "properties": properties, "required": list(informal.get("required", []))}
 
 
 def json_schema(informal: Mapping[str, Any]) -> dict[str, Any]:
@@ -174,8 +240,11 @@ def official_checker() -> Callable[..., dict[str, Any]]:
     from bfcl_eval.constants.enums import Language
     from bfcl_eval.eval_checker.ast_eval.ast_checker import ast_checker
 
+    languages = {"Java": Language.JAVA, "JavaScript": Language.JAVASCRIPT}
+
     def check(functions: Any, calls: Any, ground_truth: Any, category: str) -> dict[str, Any]:
-        verdict: dict[str, Any] = ast_checker(list(functions), calls, list(ground_truth), Language.PYTHON, category, "")
+        language = languages.get(LANGUAGES.get(category, ""), Language.PYTHON)
+        verdict: dict[str, Any] = ast_checker(list(functions), calls, list(ground_truth), language, category, "")
         return verdict
 
     return check
