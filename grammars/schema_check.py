@@ -120,13 +120,23 @@ def _blame(source: JsonSchema, path: list[str | int]) -> tuple[str, str]:
         if keyword not in ONE | LISTED | NAMED or len(path) < taken:
             break
         inner = schema[keyword]
-        for key in path[:taken]:
-            inner = inner[key]
-        if not path[taken:] and not isinstance(inner, dict | bool):
+        names = [_take_name(inner, path)] if taken else []
+        for name in names:
+            inner = inner[name]
+        if not path and not isinstance(inner, dict | bool):
             break
-        pointer = step(pointer, keyword, *path[:taken])
-        path, schema = path[taken:], inner
+        pointer = step(pointer, keyword, *names)
+        schema = inner
     return pointer, keyword
+
+
+def _take_name(members: Any, path: list[str | int]) -> str | int:
+    """Take from the path the name of a member. The library's paths have numbers for names of digits, and leave out
+    names that are empty.
+    """
+    if isinstance(members, dict) and str(path[0]) not in members:
+        return ""
+    return str(path.pop(0)) if isinstance(members, dict) else path.pop(0)
 
 
 def _add_null(schema: JsonSchema) -> None:

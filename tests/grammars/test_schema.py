@@ -226,6 +226,13 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
     "property is no schema": ({"properties": {"a": "string"}}, "", "properties"),
     "properties is no object": ({"properties": ["a"]}, "", "properties"),
     "negative length": ({"properties": {"a/b": {"minLength": -1}}}, "/properties/a~1b", "minLength"),
+    "name of digits": ({"properties": {"0": {"type": 5}}}, "/properties/0", "type"),
+    "empty name": ({"properties": {"": {"type": 5}, "a": {}}}, "/properties/", "type"),
+    "empty names in each other": (
+        {"properties": {"": {"properties": {"": {"minLength": "x"}}}}},
+        "/properties//properties/",
+        "minLength",
+    ),
     "nullable": ({"properties": {"a": {"nullable": "yes"}}}, "/properties/a", "nullable"),
     "older draft": ({"dependencies": {"a": ["b"]}}, "", "dependencies"),
     "items list": ({"properties": {"a": {"items": [{}]}}}, "/properties/a", "items"),
