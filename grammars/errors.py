@@ -6,6 +6,7 @@ PolycallError
 │   ├── ContextExceeded  the prompt is longer than the model's context
 │   ├── SourceFailed     a server of tools that the request names cannot be used (424)
 │   ├── NotFound         the model, or another thing asked for, is not here (404)
+│   ├── PreviousNotFound the response that the request goes on with is not here
 │   ├── KeyReused        an idempotency key came back with another request (422)
 │   └── AlreadyTaken     approvals that an earlier request has brought already (409)
 ├── TurnInProgress       the same request is being answered; ask again for its answer (409)
@@ -80,6 +81,12 @@ class NotFound(RequestError):
 
     status = 404
     code = "not_found"
+
+
+class PreviousNotFound(RequestError):
+    """The request goes on with a response that was not stored, is too old, or was deleted."""
+
+    code = "previous_response_not_found"
 
 
 class KeyReused(RequestError):

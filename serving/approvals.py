@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from grammars.conversation import Message
 from grammars.errors import RequestError
 from grammars.tools import CallError, ToolCall, ToolResult
-from serving.hidden_rounds import HiddenRound, handed_back_name, restore, round_name
+from serving.hidden_rounds import HiddenRound, handed_back_name, instructions, restore, round_name
 
 PLACE = "polycall.approvals"
 
@@ -106,8 +106,9 @@ def open_round(
     hidden = kept.get(name)
     if hidden is None or not hidden.awaiting:
         raise RequestError("no answer has asked for just these approvals", place=PLACE)
-    check_unchanged(messages, hidden)
-    before = (*restore(messages[: hidden.said], kept), *hidden.before)
+    end = instructions(messages) + hidden.said
+    check_unchanged(messages, end)
+    before = (*restore(messages[:end], kept), *hidden.before)
     return Opening(
         name=name,
         handed_back=False,
@@ -129,10 +130,10 @@ def check_complete(hidden: HiddenRound, decisions: Mapping[str, Decision]) -> No
         raise RequestError(f"no call waits for these approvals: {', '.join(unknown)}", place=PLACE)
 
 
-def check_unchanged(messages: Sequence[Message], hidden: HiddenRound) -> None:
-    """Refuse decisions that come with another conversation than the one that stopped."""
-    added = messages[hidden.said :]
-    if len(messages) < hidden.said or any(message.role != "assistant" or message.calls for message in added):
+def check_unchanged(messages: Sequence[Message], end: int) -> None:
+    """Refuse decisions that come with another conversation than the one that stopped, which had its `end` there."""
+    added = messages[end:]
+    if len(messages) < end or any(message.role != "assistant" or message.calls for message in added):
         raise RequestError(
             "approvals come with the messages of the request that stopped, and at most its answer after them",
             place=PLACE,

@@ -23,7 +23,8 @@ class HiddenRound:
     """One round at which a turn stopped: the rounds before it, its text, all its calls in order, the server's results.
 
     `results` are the `tool` messages that answer the calls which the server ran, `awaiting` the ids of those that wait
-    for approval. `said` is how many messages of the client's come before all that.
+    for approval. `said` is how many messages of the client's come before all that, without the instructions that its
+    history begins with: these may be others in the next request.
     """
 
     before: tuple[Message, ...]
@@ -54,6 +55,11 @@ def round_name(call_ids: Iterable[str]) -> str:
 def handed_back_name(message: Message) -> str | None:
     """The name of the round whose calls stand in this message of the client's history, if it is one with calls."""
     return round_name(call.id for call in message.calls) if message.calls else None
+
+
+def instructions(messages: Sequence[Message]) -> int:
+    """With how many instructions, which are system messages, the history begins."""
+    return next((index for index, message in enumerate(messages) if message.role != "system"), len(messages))
 
 
 def unshown(messages: Sequence[Message], kept: Mapping[str, HiddenRound]) -> tuple[Message, ...]:

@@ -21,7 +21,7 @@ from serving.approvals import Opening
 from serving.decode.events import RoundEnded
 from serving.execute.execute import Executor
 from serving.execute.references import references_in
-from serving.hidden_rounds import HiddenRound, round_name
+from serving.hidden_rounds import HiddenRound, instructions, round_name
 from serving.round_ledger import CallRules, RoundLedger, answered_calls, result_message
 from serving.turn_account import RoundRecord, TurnAccount, record_of
 from serving.turn_book import TurnBook
@@ -89,7 +89,7 @@ class Turn:
 
     def kept_rounds(self) -> dict[str, HiddenRound]:
         """What the next requests will need: the round at which the turn stopped, and the one that was decided in it."""
-        ledger = self._ledger
+        ledger, messages = self._ledger, self._request.messages
         kept = {}
         if self._opening is not None and self._decided is not None:
             kept[self._opening.name] = self._decided
@@ -102,7 +102,7 @@ class Turn:
                 calls=ledger.calls,
                 results=results,
                 awaiting=tuple(call.id for call in ledger.awaiting),
-                said=len(self._request.messages) if self._opening is None else self._opening.hidden.said,
+                said=len(messages) - instructions(messages) if self._opening is None else self._opening.hidden.said,
             )
         return kept
 

@@ -22,6 +22,7 @@ from serving.api.gemini.paths import GeminiPaths
 from serving.api.health import health_router, models_router
 from serving.api.metrics import metrics_router
 from serving.api.openai_chat.endpoint import chat_router
+from serving.api.openai_responses.endpoint import responses_router
 from serving.api.requests import key_check
 from serving.api.turns import turns_router
 from serving.callers import ApiKey
@@ -73,6 +74,8 @@ def create_app(
     app.include_router(models_router(engine), dependencies=keyed)
     chat = chat_router(runner, engine, decoding=options.decoding, body_limit_bytes=options.body_limit_bytes)
     app.include_router(chat, dependencies=keyed)
+    responses = responses_router(runner, engine, decoding=options.decoding, body_limit_bytes=options.body_limit_bytes)
+    app.include_router(responses, dependencies=keyed)
     messages = messages_router(runner, engine, decoding=options.decoding, body_limit_bytes=options.body_limit_bytes)
     app.include_router(messages, dependencies=keyed)
     gemini = gemini_router(runner, engine, decoding=options.decoding, body_limit_bytes=options.body_limit_bytes)
