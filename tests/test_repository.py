@@ -21,7 +21,12 @@ from serving.models.catalogue import read_catalogue
 
 ROOT = Path(__file__).parents[1]
 VERBS = ("setup", "serve", "demo", "test", "check", "bench", "eval")
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "examples/README.md",
+    *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))),
+)
 SETUP = ("setup", "install_vllm_cpu", "vllm_requirements.py")
 PACKAGES = ("grammars", "serving", "finetune")
 COMES_WITH = {"pydantic-core": "pydantic", "starlette": "fastapi", "tokenizers": "transformers"}
