@@ -37,10 +37,10 @@ def run(call: Any) -> dict[str, str]:
 messages: list[Any] = [{"role": "user", "content": "What is the weather in San Francisco, Tokyo and Paris?"}]
 with OpenAI(base_url=f"{URL}/v1", api_key=os.environ.get("POLYCALL_KEY", "none")) as client:
     asked = client.chat.completions.create(model=MODEL, messages=messages, tools=TOOLS).choices[0].message
-    calls = asked.tool_calls or []
+    calls = [call for call in asked.tool_calls or [] if call.type == "function"]
     for call in calls:
         print(call.function.name, call.function.arguments)
     with ThreadPoolExecutor() as pool:
-        results = list(pool.map(run, calls))
-    answer = client.chat.completions.create(model=MODEL, messages=[*messages, asked, *results], tools=TOOLS)
+        messages += [asked, *pool.map(run, calls)]
+    answer = client.chat.completions.create(model=MODEL, messages=messages, tools=TOOLS)
     print(answer.choices[0].message.content)
