@@ -8,7 +8,7 @@ from grammars.array import literal
 from grammars.constraint import STRING_END, Constraint
 from grammars.dialects import Dialect
 from grammars.plan import PlannedCall
-from grammars.prompt import call_ending, call_opening
+from grammars.prompt import branch_ending, branch_opening
 from grammars.schema import read_schema
 from grammars.text_guard import TextGuard
 from grammars.tokenizer import Tokenizer
@@ -42,15 +42,14 @@ class Branch:
     logprobs: int | None = None
 
 
-def arguments_constraint(tool: Tool, dialect: Dialect, tokenizer: Tokenizer) -> Constraint:
+def arguments_constraint(tool: Tool, ending: str, tokenizer: Tokenizer) -> Constraint:
     """What stands in a call of `tool` after its opening: the arguments, and all that ends the call.
 
     The ending is forced text, but it must be there: models like to close arguments and call with one token, `}}`, and
     where they may not, they go on writing digits.
     """
-    ending = literal(call_ending(dialect), tokenizer)
     schema = read_schema(tool.parameters).grammar
-    lark = f"start: arguments {ending}\narguments: %json {schema}"
+    lark = f"start: arguments {literal(ending, tokenizer)}".rstrip() + f"\narguments: %json {schema}"
     return Constraint(lark, pauses=STRING_END, portable=("json", schema))
 
 
@@ -63,10 +62,10 @@ def call_branch(
     stock model that sees the whole request writes the first call again and again (see `docs/decoding.md`).
     """
     guard = TextGuard(tokenizer, call.subject)
-    opening = dialect.branch_open + call_opening(call.tool, dialect, request=guard.text(call.subject))
+    opening = branch_opening(call.tool, dialect, request=guard.text(call.subject))
     return Branch(
         suffix=guard.encode(opening),
-        constraint=arguments_constraint(tool, dialect, tokenizer),
+        constraint=arguments_constraint(tool, branch_ending(dialect), tokenizer),
         max_new_tokens=max_new_tokens,
         sampling=sampling,
     )

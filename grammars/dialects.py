@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from grammars.errors import ConfigurationError
+from grammars.marks import FAMILIES, Marks
 from grammars.tokenizer import Tokenizer
 
 
@@ -21,7 +22,9 @@ class Dialect:
     `marker` is what no answer in text may contain, because a call begins with it. `call_id_length` is set where the
     model's template insists on short alphanumeric ids. `branch_open` stands before a call that is written alone, in a
     branch; `calls_open` before all calls of an answer. `pastes` is set where templates of the family may paste results
-    and descriptions into JSON without looking: they are made JSON before.
+    and descriptions into JSON without looking: they are made JSON before. `marks` are the tokens that open the streams
+    of a model which was trained for them; such a model is shown its tools as signatures, in plain messages, and needs
+    no words about plans.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Dialect:
     call_id_length: int | None = None
     branch_open: str = ""
     pastes: bool = False
+    marks: Marks | None = None
 
 
 JSON = Dialect(
@@ -95,7 +99,13 @@ MISTRAL_TEKKEN = replace(
 )
 """Mistral's models with a tekken tokenizer, Nemo being the first, write no spaces after their markers."""
 
-DIALECTS = {dialect.name: dialect for dialect in (JSON, HERMES, MISTRAL, MISTRAL_TEKKEN)}
+POLYCALL = tuple(
+    replace(JSON, name=f"polycall-{family}", instructions="Tools:\n{tools}", marks=marks)
+    for family, marks in FAMILIES.items()
+)
+"""Models that were trained by polycall, one dialect for each family of vocabularies that has the marks."""
+
+DIALECTS = {dialect.name: dialect for dialect in (JSON, HERMES, MISTRAL, MISTRAL_TEKKEN, *POLYCALL)}
 
 
 def dialect_named(name: str) -> Dialect:
@@ -107,8 +117,28 @@ def dialect_named(name: str) -> Dialect:
 
 
 def dialect_of(tokenizer: Tokenizer) -> Dialect:
-    """The dialect that a model was trained on, told by the call marker in its chat template; `json` where none is."""
+    """The dialect that a model was trained on, told by the call marker in its chat template; `json` where none is.
+
+    The template of a model that was trained by polycall names its dialect in a comment, see `template_mark`.
+    """
     template = tokenizer.chat_template
+    for dialect in POLYCALL:
+        if template_mark(dialect) in template:
+            return dialect
     if MISTRAL_TEKKEN.calls_open in template:
         return MISTRAL_TEKKEN
     return next((dialect for dialect in (MISTRAL, HERMES) if dialect.marker in template), JSON)
+
+
+def template_mark(dialect: Dialect) -> str:
+    """What export writes into the chat template of a model that was trained on this dialect."""
+    return f"{{# {dialect.name} #}}"
+
+
+def trained_dialect(tokenizer: Tokenizer) -> Dialect:
+    """The dialect that a model with this vocabulary can be trained on. Raises `ConfigurationError` where none fits."""
+    for dialect in POLYCALL:
+        if dialect.marks is not None and dialect.marks.fit(tokenizer.special_tokens):
+            return dialect
+    families = ", ".join(sorted(FAMILIES))
+    raise ConfigurationError(f"the vocabulary has the marks of none of the families {families}")

@@ -12,6 +12,7 @@ from typing import Any
 from grammars.conversation import Conversation, Message
 from grammars.dialects import Dialect
 from grammars.errors import RequestError
+from grammars.signature import signature
 from grammars.text_guard import TextGuard
 from grammars.tokenizer import Tokenizer
 from grammars.tools import Tool, ToolCall, json_text
@@ -65,14 +66,19 @@ def guarded_conversation(conversation: Conversation, guard: TextGuard) -> Conver
 def render_text(conversation: Conversation, dialect: Dialect, tokenizer: Tokenizer, *, instructions: str = "") -> str:
     """`render` before tokenization."""
     tools = conversation.callable_tools
-    if tokenizer.renders_tools:
+    if tokenizer.renders_tools and dialect.marks is None:
         messages = [native_message(message, dialect) for message in conversation.messages]
         return native_text(with_system_text(messages, instructions), tools, dialect, tokenizer)
-    written = "\n".join(json_text(native_tool(tool)["function"]) for tool in tools)
+    written = "\n".join(offered_text(tool, dialect) for tool in tools)
     offered = dialect.instructions.format(tools=written) if tools else ""
     messages = folded_messages(conversation.messages, dialect)
     system = "\n\n".join(text for text in (offered, instructions) if text)
     return tokenizer.render_chat(with_system_text(messages, system), None)
+
+
+def offered_text(tool: Tool, dialect: Dialect) -> str:
+    """A tool as the dialect shows it where the template does not."""
+    return json_text(native_tool(tool)["function"]) if dialect.marks is None else signature(tool)
 
 
 def native_text(messages: list[dict[str, Any]], tools: Sequence[Tool], dialect: Dialect, tokenizer: Tokenizer) -> str:
@@ -228,6 +234,18 @@ def call_opening(name: str, dialect: Dialect, *, request: str = "") -> str:
     """Everything of a call before its arguments. `request` says in words what the call is about."""
     about = f'"request": {json_text(request)}, ' if request else ""
     return f'{dialect.call_open}{{"name": {json_text(name)}, {about}"arguments": '
+
+
+def branch_opening(name: str, dialect: Dialect, *, request: str) -> str:
+    """Likewise for a call that is written alone, in a branch: behind its marks where the model knows them."""
+    if dialect.marks is None:
+        return dialect.branch_open + call_opening(name, dialect, request=request)
+    return f"{dialect.marks.call}{name}: {request}{dialect.marks.arguments}"
+
+
+def branch_ending(dialect: Dialect) -> str:
+    """Everything of such a call after its arguments."""
+    return call_ending(dialect) if dialect.marks is None else ""
 
 
 def call_ending(dialect: Dialect) -> str:

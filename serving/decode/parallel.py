@@ -16,6 +16,7 @@ from dataclasses import replace
 from grammars.branch import Branch, call_branch
 from grammars.parse import new_call_id
 from grammars.plan import Plan, PlannedCall
+from grammars.prompt import branch_ending
 from grammars.references import calls_meant, taking_references, with_ids
 from grammars.tools import CallError, Tool, ToolCall
 from serving.decode.events import CallFailed, CallWritten, DecodeEvent
@@ -127,7 +128,7 @@ class Calls:
         """A branch is over: its call, unless it failed or says the same as another, and those that waited for it."""
         tool = self._tools[index]
         self._ledger.branch(tool.name, ended.start_s, ended.end, begun_at=self._begun_at[index])
-        outcome = read_branch(tool, self._round.dialect, ended.end)
+        outcome = read_branch(tool, branch_ending(self._round.dialect), ended.end)
         if isinstance(outcome, CallError):
             self._failed.append(index)
             return []

@@ -23,12 +23,30 @@ def branch(subject: str, dialect: Dialect = DIALECTS["json"]) -> Branch:
     return call_branch(call, WEATHER, dialect, TOKENIZER, max_new_tokens=9, sampling=Sampling())
 
 
-@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=list(DIALECTS))
+UNMARKED = [dialect for dialect in DIALECTS.values() if dialect.marks is None]
+
+
+@pytest.mark.parametrize("dialect", UNMARKED, ids=lambda dialect: dialect.name)
 def test_branch_stands_on_its_call_in_the_dialect_up_to_the_arguments(dialect: Dialect) -> None:
     suffix = TOKENIZER.decode(branch("Oslo", dialect).suffix)
     assert (
         suffix == dialect.branch_open + dialect.call_open + '{"name": "get_weather", "request": "Oslo", "arguments": '
     )
+
+
+def test_branch_of_a_model_that_was_trained_stands_on_marks_name_and_subject() -> None:
+    suffix = TOKENIZER.decode(branch("Oslo", DIALECTS["polycall-smollm2"]).suffix)
+    assert suffix == "<jupyter_code>get_weather: Oslo<jupyter_output>"
+
+
+@pytest.mark.parametrize(("name", "text"), [("json", '{"city": "Oslo"}}'), ("polycall-smollm2", '{"city": "Oslo"}')])
+def test_branch_ends_where_its_call_does(name: str, text: str) -> None:
+    matcher = compile_constraint(branch("Oslo", DIALECTS[name]).constraint, TOKENIZER).matcher()
+    for token in TOKENIZER.encode(text):
+        assert not matcher.finished
+        matcher.consume(token)
+    assert matcher.finished
+    assert not matcher.error
 
 
 def test_subject_stands_in_the_call_as_json_text() -> None:

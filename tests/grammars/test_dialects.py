@@ -7,7 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from grammars.dialects import DIALECTS, HERMES, JSON, MISTRAL, MISTRAL_TEKKEN, Dialect, dialect_named, dialect_of
+from grammars.dialects import (
+    DIALECTS,
+    HERMES,
+    JSON,
+    MISTRAL,
+    MISTRAL_TEKKEN,
+    POLYCALL,
+    Dialect,
+    dialect_named,
+    dialect_of,
+    template_mark,
+    trained_dialect,
+)
 from grammars.errors import ConfigurationError
 from grammars.prompt import calls_text
 from grammars.tools import ToolCall
@@ -25,7 +37,7 @@ def test_dialect_is_found_by_its_name(dialect: Dialect) -> None:
 
 
 def test_unknown_name_is_refused_with_those_there_are() -> None:
-    with pytest.raises(ConfigurationError, match="'xml'; there are hermes, json, mistral, mistral-tekken"):
+    with pytest.raises(ConfigurationError, match="'xml'; there are hermes, json, mistral, mistral-tekken, polycall"):
         dialect_named("xml")
 
 
@@ -47,6 +59,22 @@ def test_calls_begin_with_the_marker_that_no_text_may_contain(dialect: Dialect) 
 )
 def test_dialect_of_a_model_is_told_by_its_template(template: str, dialect: Dialect) -> None:
     assert dialect_of(TemplateTokenizer(template)) is dialect
+
+
+@pytest.mark.parametrize("dialect", POLYCALL, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("template", [TRIMMING, TAGGED, MISTRAL_V3])
+def test_template_of_a_model_that_polycall_trained_names_its_dialect(template: str, dialect: Dialect) -> None:
+    assert dialect_of(TemplateTokenizer(template_mark(dialect) + template)) is dialect
+
+
+def test_dialect_to_train_on_is_the_one_whose_marks_the_vocabulary_has(smollm2_folder: Path) -> None:
+    tokenizer = HuggingFaceTokenizer.load(smollm2_folder, vocabulary_size=49152)
+    dialect = trained_dialect(tokenizer)
+    assert dialect.name == "polycall-smollm2"
+    assert dialect.marks is not None
+    assert [len(tokenizer.encode(mark)) for mark in sorted(dialect.marks.tokens)] == [1, 1, 1, 1]
+    with pytest.raises(ConfigurationError, match="marks of none of the families mistral-v3, qwen2, smollm2"):
+        trained_dialect(ByteTokenizer())
 
 
 def test_template_without_calls_means_json(smollm2_folder: Path) -> None:
@@ -75,6 +103,7 @@ WRITTEN = {
     "mistral": '[TOOL_CALLS] [{"name": "f", "arguments": {"a": "{}", "é": [1]}}, {"name": "g.h", "arguments": {}}]',
 }
 WRITTEN["mistral-tekken"] = WRITTEN["mistral"].replace("] [", "][")
+WRITTEN.update((dialect.name, WRITTEN["json"]) for dialect in POLYCALL)
 
 
 @EVERY

@@ -205,8 +205,10 @@ def test_without_tools_nothing_is_said_of_them(family: Family, ours: HuggingFace
 
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=30).filter(
-    lambda text: text == text.strip() and not any(mark in text for mark in ("[", "<"))
+    lambda text: text == text.strip() and not any(mark in text for mark in ("[", "<", "NaN", "Infinity"))
 )
+"""Without what only Python reads as JSON: Mistral's own encoder writes it into the prompt as it is."""
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-1000, 1000) | WORDS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from grammars.conversation import Choice, Conversation, Message
 from grammars.dialects import DIALECTS, HERMES, JSON, MISTRAL, Dialect
 from grammars.errors import RequestError
+from grammars.marks import FAMILIES
 from grammars.prompt import call_ending, call_opening, call_text, folded_messages, render, render_text, short_id
+from grammars.signature import signature
 from grammars.tokenizer import Tokenizer
 from grammars.tools import Tool, ToolCall, json_text
 from serving.engines.byte_tokenizer import FIRST_SPECIAL, SPECIAL_TOKENS, ByteTokenizer
@@ -22,6 +24,8 @@ from tests.grammars.templates import BRACKETED, TAGGED, TRIMMING, TemplateTokeni
 
 BYTES = ByteTokenizer()
 EVERY = pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+UNMARKED = {name: dialect for name, dialect in DIALECTS.items() if dialect.marks is None}
+STOCK = pytest.mark.parametrize("dialect", UNMARKED.values(), ids=UNMARKED)
 FAST = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 WEATHER = Tool(
@@ -94,7 +98,7 @@ FOLDED["mistral-tekken"] = (
 )
 
 
-@EVERY
+@STOCK
 def test_calls_and_results_are_folded_into_plain_messages_in_their_order(dialect: Dialect) -> None:
     calls, results = FOLDED[dialect.name]
     [system, *said] = messages_of(render_text(conversation(*ANSWERED), dialect, BYTES))
@@ -108,18 +112,25 @@ def test_calls_and_results_are_folded_into_plain_messages_in_their_order(dialect
     ]
 
 
-@EVERY
+@STOCK
 def test_results_at_the_end_are_folded_too(dialect: Dialect) -> None:
     said = messages_of(render_text(conversation(*ANSWERED[:-1]), dialect, BYTES))
     assert said[-2:] == [("user", FOLDED[dialect.name][1]), ("assistant", "")]
 
 
-@EVERY
+@STOCK
 def test_tools_stand_in_the_system_message_as_json(dialect: Dialect) -> None:
     [(_, system), *_] = messages_of(render_text(conversation(user("hi")), dialect, BYTES))
     for tool in (WEATHER, CLOCK):
         written = json_text({"name": tool.name, "description": tool.description, "parameters": tool.parameters})
         assert system.count(written) == 1
+
+
+def test_tools_stand_there_in_few_words_for_a_model_that_was_trained_on_them() -> None:
+    dialect = DIALECTS["polycall-smollm2"]
+    for tokenizer in (BYTES, TemplateTokenizer(TAGGED)):
+        text = render_text(conversation(user("hi")), dialect, tokenizer)
+        assert f"Tools:\n{signature(WEATHER)}\n{signature(CLOCK)}<|im_end|>" in text
 
 
 @EVERY
@@ -139,7 +150,7 @@ def test_without_tools_to_call_nothing_is_said_of_them(dialect: Dialect) -> None
         assert messages_of(render_text(silent, dialect, BYTES)) == [("user", "hi"), ("assistant", "")]
 
 
-@EVERY
+@STOCK
 def test_only_allowed_tools_are_offered(dialect: Dialect) -> None:
     allowed = Conversation.read([user("hi")], [WEATHER, CLOCK], Choice(allowed=frozenset({"clock"})))
     text = render_text(allowed, dialect, BYTES)
@@ -329,7 +340,8 @@ def test_template_that_acts_on_special_tokens_in_texts_is_refused() -> None:
 
 # Ordinary text: the ids are those of the whole text
 
-ORDINARY = st.text().filter(lambda text: not any(token in text for token in CONTROL))
+STEERING = {*CONTROL, *(mark for marks in FAMILIES.values() for mark in marks.tokens)}
+ORDINARY = st.text().filter(lambda text: not any(token in text for token in STEERING))
 
 
 @given(ORDINARY, ORDINARY, ORDINARY)
