@@ -551,7 +551,24 @@ class Weather(BaseModel):
     degrees: int
 
 
-def test_an_answer_in_a_schema_is_parsed_by_the_client(wired: Wired) -> None:
-    wire = wired(['{"city": "Bern", "degrees": 12}'])
-    message = wire.client.messages.parse(model="scripted", max_tokens=4096, messages=[ASKED], output_format=Weather)
-    assert message.parsed_output == Weather(city="Bern", degrees=12)
+def test_an_answer_in_a_schema_is_one_whatever_the_model_would_write(wired: Wired) -> None:
+    wire = wired(walk)
+    for output in ({}, {"tools": TOOLS, "tool_choice": {"type": "none"}}):
+        parsed = wire.client.messages.parse(
+            model="scripted", max_tokens=4096, messages=[ASKED], output_format=Weather, **output
+        )
+        assert isinstance(parsed.parsed_output, Weather)
+
+
+def test_a_schema_of_the_answer_masks_no_calls(wired: Wired) -> None:
+    schema = {"type": "json_schema", "schema": Weather.model_json_schema()}
+    message = wired([THREE]).ask(tools=TOOLS, output_config={"format": schema})
+    assert (calls_of(message), message.stop_reason) == (THREE, "tool_use")
+
+
+def test_a_schema_of_the_answer_that_cannot_be_honoured_is_refused_by_its_place(wired: Wired) -> None:
+    with pytest.raises(anthropic.BadRequestError) as refused:
+        wired().ask(output_config={"format": {"type": "json_schema", "schema": {"properties": {"a": {"type": 1}}}}})
+    assert str(refused.value.api_message).startswith(
+        "output_config.format.schema: schema refused at '/properties/a', keyword 'type'"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from grammars.answer import PLACE
 from grammars.branch import Sampling
 from grammars.errors import RequestError
 from grammars.tools import Tool, json_text
@@ -60,7 +61,7 @@ def turn_request(asked: Prompt, *, server_has_tools: bool, decoding: Decoding) -
         required=extension.required,
         decisions=extension.decisions,
     )
-    return request, Places(names={**history.names, **names_of_tools(len(tools))})
+    return request, Places(names={**history.names, **other_names(len(tools))})
 
 
 def read_sampling(asked: MessagesRequest) -> Sampling:
@@ -79,10 +80,10 @@ def read_tool(tool: wire.Tool) -> Tool:
     return Tool(name=tool.name, description=description, parameters=tool.input_schema)
 
 
-def names_of_tools(count: int) -> dict[str, str]:
-    """Anthropic's names of the places in tools, and of the schema of an answer."""
-    names = {"response_format": "output_config.format"}
-    for index in range(count):
+def other_names(tools: int) -> dict[str, str]:
+    """Anthropic's names of the places in so many tools, and of the schema of an answer."""
+    names = {PLACE: "output_config.format.schema"}
+    for index in range(tools):
         names[f"tools[{index}].function.name"] = f"tools[{index}].name"
         names[f"tools[{index}].function.parameters"] = f"tools[{index}].input_schema"
     return names
