@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Literal
+from typing import Any, Literal
 
+from anthropic.types import ModelInfo
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from openai.types import Model
@@ -55,18 +57,31 @@ def status_of(engine: Engine) -> HTTPStatus:
     return HTTPStatus.OK if engine.healthy else HTTPStatus.SERVICE_UNAVAILABLE
 
 
+def listed(name: str, created: int, context_length: int) -> dict[str, Any]:
+    """A model as OpenAI and Anthropic both list it. `created` is in seconds since 1970."""
+    info = ModelInfo(
+        id=name,
+        type="model",
+        display_name=name,
+        created_at=datetime.fromtimestamp(created, UTC),
+        lifecycle="active",
+        max_input_tokens=context_length,
+    )
+    model = Model(id=name, object="model", created=created, owned_by="polycall")
+    return {**info.model_dump(mode="json", exclude_unset=True), **model.model_dump(mode="json")}
+
+
 def models_router(engine: Engine) -> APIRouter:
-    """The model that is served, and its adapters."""
+    """The model that is served, and its adapters, in a form that the clients of OpenAI and Anthropic both read."""
     router = APIRouter()
     created = int(time.time())
-    served = {
-        name: Model(id=name, object="model", created=created, owned_by="polycall").model_dump(mode="json")
-        for name in (engine.model, *engine.adapters)
-    }
+    served = {name: listed(name, created, engine.context_length) for name in (engine.model, *engine.adapters)}
 
     @router.get("/v1/models")
     async def models() -> JSONResponse:
-        return JSONResponse({"object": "list", "data": list(served.values())})
+        names = list(served)
+        page = {"first_id": names[0], "last_id": names[-1], "has_more": False}
+        return JSONResponse({"object": "list", "data": list(served.values()), **page})
 
     @router.get("/v1/models/{name:path}")
     async def one_model(name: str) -> JSONResponse:

@@ -477,6 +477,17 @@ def test_errors_are_those_that_the_client_knows(wired: Wired) -> None:
         wire.ask(tools=[TOOLS[0], {"name": "x", "input_schema": {"type": "object", "properties": {"a": {"type": 1}}}}])
 
 
+def test_the_served_model_is_listed_as_the_client_expects(wired: Wired) -> None:
+    client = wired(context_length=4096).client
+    [model] = client.models.list()
+    assert (model.id, model.type, model.display_name, model.lifecycle) == ("scripted", "model", "scripted", "active")
+    assert model.max_input_tokens == 4096
+    assert model.created_at.tzinfo is not None
+    assert client.models.retrieve("scripted") == model
+    with pytest.raises(anthropic.NotFoundError):
+        client.models.retrieve("claude")
+
+
 # What the server does
 
 
