@@ -61,12 +61,16 @@ class AllowedToolsChoice(Wire):
 class WrittenFunction(Wire):
     name: str
     arguments: str
+    parsed_arguments: Any = None
+    """What OpenAI's client adds to the calls that its helpers give: it repeats the arguments, and is not read."""
 
 
 class WrittenCall(Wire):
     id: str = Field(min_length=1)
     type: Literal["function"]
     function: WrittenFunction
+    index: int | None = None
+    """What OpenAI's stream helper leaves in its calls; their order is that of the list."""
 
 
 class SystemMessage(Wire):
@@ -89,13 +93,13 @@ class AssistantMessage(Wire):
     tool_calls: list[WrittenCall] | None = None
     refusal: str | None = None
     annotations: Annotated[list[Any], Field(max_length=0)] | None = None
+    parsed: Any = None
+    """What OpenAI's client adds to the answers that its helpers give: it repeats the content, and is not read."""
     provider_specific_fields: dict[str, Any] | None = None
     """What servers of tools did for an earlier answer, which is not read again: what was said stands in `content`."""
     audio: None = None
     function_call: None = None
     name: None = None
-    provider_specific_fields: dict[str, Any] | None = None
-    """Not OpenAI's: what LiteLLM keeps of an answer beside OpenAI's fields. It repeats the answer, and is not read."""
 
 
 class ToolMessage(Wire):
