@@ -11,6 +11,7 @@ import httpx
 import pytest
 from google import genai
 from google.genai import errors, types
+from pydantic import BaseModel
 
 from serving.execute.registry import Registry
 from tests.serving.api.api_server import Call, Rounds, Serve, Server, serving
@@ -518,3 +519,55 @@ def test_an_unknown_model_and_an_unknown_field_are_named(hello_server: Server) -
     with pytest.raises(errors.ClientError) as caught:
         ask(hello_server, top_k=3)
     assert field_of(caught.value) == "generationConfig.topK"
+
+
+# Answers by a schema, and how likely their tokens were
+
+
+class City(BaseModel):
+    name: str
+    degrees: int
+
+
+@pytest.mark.parametrize("form", ["response_schema", "response_json_schema"])
+def test_a_schema_of_the_answer_does_not_mask_the_calls(serve: Serve, form: str) -> None:
+    found = '{"name": "Oslo", "degrees": 3}'
+    server = serve([WEATHER[:1], found])
+    schema = City if form == "response_schema" else City.model_json_schema()
+    fields: dict[str, Any] = {"response_mime_type": "application/json", form: schema}
+    parts = parts_of(ask(server, **fields))
+    assert called(parts) == WEATHER[:1]
+    results = [answered(part, {"output": "3 degrees"}) for part in parts]
+    answer = ask(server, [*said(parts), types.Content(role="user", parts=results)], **fields)
+    assert answer.text is not None
+    assert City.model_validate_json(answer.text) == City(name="Oslo", degrees=3)
+    if form == "response_schema":
+        assert answer.parsed == City(name="Oslo", degrees=3)
+
+
+def test_a_schema_that_cannot_be_honoured_is_refused_at_its_field(hello_server: Server) -> None:
+    bad = {"type": "object", "properties": {"a": {"type": "string", "pattern": "("}}}
+    with pytest.raises(errors.ClientError) as caught:
+        ask(hello_server, response_mime_type="application/json", response_json_schema=bad)
+    assert field_of(caught.value) == "generationConfig.responseJsonSchema"
+    assert "'/properties/a'" in str(caught.value.message)
+
+
+def test_log_probabilities_are_those_of_the_texts_tokens_whole_and_streamed(hello_server: Server) -> None:
+    asked: dict[str, Any] = {"tools": None, "response_logprobs": True, "logprobs": 2}
+    whole = told(ask(hello_server, **asked))
+    streamed = [each for chunk in stream(hello_server, **asked) for each in told(chunk)]
+    assert "".join(token for token, _, _ in whole) == "Hello."
+    assert all(logprob <= 0 and count == 2 for _, logprob, count in whole)
+    assert streamed == whole
+
+
+def told(response: types.GenerateContentResponse) -> list[tuple[str | None, float, int]]:
+    """Each token, how likely it was, and how many others are told of in its place."""
+    assert response.candidates is not None
+    result = response.candidates[0].logprobs_result
+    if result is None:
+        return []
+    tops = [len(top.candidates or []) for top in result.top_candidates or []]
+    chosen = [(token.token, token.log_probability or 0.0) for token in result.chosen_candidates or []]
+    return [(*token, count) for token, count in zip(chosen, tops, strict=True)]

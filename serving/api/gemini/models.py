@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from google.genai.types import Model
+from pydantic import BaseModel, Field
 
 from grammars.errors import RequestError
 from serving.api.requests import adapter_named
@@ -17,6 +18,19 @@ HOTTEST = 2.0
 """The highest temperature that a request may ask for."""
 
 PAGE_SIZE = 50
+
+
+class ServedModel(Model):
+    """Google's JSON calls the methods otherwise than its Python type does."""
+
+    supported_generation_methods: list[str]
+
+
+class ModelPage(BaseModel):
+    """A part of the list; with `nextPageToken` there is more."""
+
+    models: list[ServedModel]
+    next_page_token: str | None = Field(default=None, alias="nextPageToken")
 
 
 def gemini_models_router(engine: Engine) -> APIRouter:
@@ -42,16 +56,17 @@ def gemini_models_router(engine: Engine) -> APIRouter:
 
 
 def view(name: str, engine: Engine) -> dict[str, Any]:
-    """The model in Google's JSON, which calls the methods otherwise than the Python type does."""
-    model = Model(
+    """The model in Google's JSON."""
+    model = ServedModel(
         name=f"models/{name}",
         display_name=name,
         input_token_limit=engine.context_length,
         output_token_limit=engine.context_length,
         max_temperature=HOTTEST,
         thinking=False,
+        supported_generation_methods=METHODS,
     )
-    return {**model.model_dump(mode="json", by_alias=True, exclude_unset=True), "supportedGenerationMethods": METHODS}
+    return model.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
 def number_in(request: Request, name: str, default: int) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+from grammars.answer import PLACE as ANSWER_SCHEMA
 from grammars.branch import Sampling
 from grammars.conversation import Message
 from grammars.errors import RequestError
@@ -27,6 +29,9 @@ from serving.decode.round import RoundRequest
 from serving.turn_request import TurnRequest
 
 CHOICE = "toolConfig.functionCallingConfig"
+
+ANY_JSON: Mapping[str, Any] = {"type": ["object", "array"]}
+"""The schema of those who want JSON, and do not say which."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +95,8 @@ def read_asked(request: GenerateContentRequest, *, server_has_tools: bool, decod
             max_tokens=config.max_output_tokens,
             stop=tuple(config.stop_sequences or ()),
             parallel_dependencies=bool(extension.parallel_dependencies),
+            answer_schema=read_answer_schema(config),
+            logprobs=read_logprobs(config),
         ),
         required=extension.required,
         decisions=extension.decisions,
@@ -99,7 +106,10 @@ def read_asked(request: GenerateContentRequest, *, server_has_tools: bool, decod
 
 def read_history(request: GenerateContentRequest) -> History:
     """The system's word and the contents, as messages."""
-    history = History(places={"messages": "contents", "tool_choice": CHOICE})
+    config = request.generation_config
+    json_form = config is not None and config.response_json_schema is not None
+    schema = f"generationConfig.{'responseJsonSchema' if json_form else 'responseSchema'}"
+    history = History(places={"messages": "contents", "tool_choice": CHOICE, ANSWER_SCHEMA: schema})
     if request.system_instruction is not None:
         for index, part in enumerate(request.system_instruction.parts):
             if part.text is None:
@@ -118,6 +128,31 @@ def read_sampling(config: GenerationConfig) -> Sampling:
         top_p=default.top_p if config.top_p is None else config.top_p,
         seed=config.seed,
     )
+
+
+def read_answer_schema(config: GenerationConfig) -> Mapping[str, Any] | None:
+    """The schema of the answer's text, which has no part in calls; None for plain text."""
+    google, standard = config.response_schema, config.response_json_schema
+    place = f"generationConfig.{'responseSchema' if standard is None else 'responseJsonSchema'}"
+    if google is not None and standard is not None:
+        raise RequestError("'responseSchema' and 'responseJsonSchema' exclude each other", place=place)
+    if config.response_mime_type != "application/json":
+        if google is not None or standard is not None:
+            raise RequestError("a schema is only allowed where 'responseMimeType' is 'application/json'", place=place)
+        return None
+    if google is not None:
+        return json_schema(google, place)
+    return ANY_JSON if standard is None else standard
+
+
+def read_logprobs(config: GenerationConfig) -> int | None:
+    """How many of the likeliest tokens are told beside each that was written; None where nothing is asked."""
+    if config.response_logprobs:
+        return config.logprobs or 0
+    if config.logprobs is not None:
+        words = "'logprobs' is only allowed where 'responseLogprobs' is true"
+        raise RequestError(words, place="generationConfig.logprobs")
+    return None
 
 
 def read_tools(groups: Sequence[ToolGroup]) -> tuple[tuple[Tool, ...], dict[str, str]]:

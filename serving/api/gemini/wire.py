@@ -123,7 +123,11 @@ class GenerationConfig(GeminiWire):
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
-    response_mime_type: Literal["text/plain"] | None = None
+    response_mime_type: Literal["text/plain", "application/json"] | None = None
+    response_schema: Schema | None = None
+    response_json_schema: dict[str, Any] | None = None
+    response_logprobs: bool | None = None
+    logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     thinking_config: ThinkingConfig | None = None
     response_modalities: list[Literal["TEXT"]] | None = None
     frequency_penalty: Annotated[float, Field(ge=0, le=0)] | None = None

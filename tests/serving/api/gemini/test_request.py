@@ -60,6 +60,39 @@ def test_every_field_is_read() -> None:
     assert turn.tools == (Tool(name="weather"), Tool(name="time"))
 
 
+PET = {"type": "OBJECT", "properties": {"name": {"type": "STRING"}}}
+STANDARD_PET = {"type": "object", "properties": {"name": {"type": "string"}}}
+
+
+@pytest.mark.parametrize(
+    ("config", "schema"),
+    [
+        ({}, None),
+        ({"responseMimeType": "text/plain"}, None),
+        ({"responseMimeType": "application/json"}, {"type": ["object", "array"]}),
+        ({"responseMimeType": "application/json", "responseSchema": PET}, STANDARD_PET),
+        ({"responseMimeType": "application/json", "responseJsonSchema": STANDARD_PET}, STANDARD_PET),
+    ],
+)
+def test_the_answer_may_have_a_schema_beside_the_functions(config: dict[str, Any], schema: Any) -> None:
+    turn = asked({**WEATHER, "generationConfig": config}).turn
+    assert turn.round.answer_schema == schema
+    assert turn.choice == Choice()
+
+
+@pytest.mark.parametrize(
+    ("config", "logprobs"),
+    [
+        ({}, None),
+        ({"responseLogprobs": False}, None),
+        ({"responseLogprobs": True}, 0),
+        ({"responseLogprobs": True, "logprobs": 5}, 5),
+    ],
+)
+def test_log_probabilities_are_asked_for(config: dict[str, Any], logprobs: int | None) -> None:
+    assert asked({"generationConfig": config}).turn.round.logprobs == logprobs
+
+
 def in_snake_case(value: Any) -> Any:
     """The body with its fields renamed, but for the names that are the caller's own."""
     if isinstance(value, dict):
@@ -139,6 +172,15 @@ def test_without_tools_there_is_no_choice_unless_the_server_has_some() -> None:
         (
             {"generationConfig": {"thinkingConfig": {"thinkingBudget": 9}}},
             "generationConfig.thinkingConfig.thinkingBudget",
+        ),
+        ({"generationConfig": {"logprobs": 2}}, "generationConfig.logprobs"),
+        ({"generationConfig": {"responseLogprobs": True, "logprobs": 21}}, "generationConfig.logprobs"),
+        ({"generationConfig": {"responseMimeType": "text/x.enum"}}, "generationConfig.responseMimeType"),
+        ({"generationConfig": {"responseSchema": PET}}, "generationConfig.responseSchema"),
+        ({"generationConfig": {"responseJsonSchema": STANDARD_PET}}, "generationConfig.responseJsonSchema"),
+        (
+            {"generationConfig": {"responseSchema": PET, "responseJsonSchema": STANDARD_PET}},
+            "generationConfig.responseJsonSchema",
         ),
         ({"generationConfig": {"top_p": 1, "topP": 1}}, "generationConfig.top_p"),
         ({"safetySettings": [{"category": "X", "threshold": "BLOCK_ONLY_HIGH"}]}, "safetySettings[0].threshold"),
