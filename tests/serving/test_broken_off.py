@@ -20,10 +20,11 @@ from grammars.conversation import Conversation, Message
 from grammars.tools import ToolCall
 from serving.decode.events import CallWritten, DecodeEvent, Figures, RoundEnded, TextWritten
 from serving.decode.round import RoundRequest
-from serving.execute.execute import Executor
+from serving.execute.execute import CallFinished, Executor
 from serving.execute.journal import Idempotency
 from serving.execute.journal_memory import MemoryJournal
 from serving.execute.registry import Registry
+from serving.turn_book import ANSWER_EVENTS
 from serving.turn_events import TurnEnded, TurnEvent
 from serving.turn_request import TurnLimits, TurnRequest
 from serving.turn_runner import TurnRunner
@@ -141,9 +142,13 @@ async def lived_through(world: World, breaks: list[Break]) -> TurnEnded:
         for _ in range(attempt.wait):
             await asyncio.sleep(0)
     world.attempt = Break(after=0, wait=0, order=0, departs=frozenset())
-    ended = (await world.asked(None))[-1]
+    events = await world.asked(None)
+    ended = events[-1]
     assert isinstance(ended, TurnEnded)
-    assert (await world.asked(None))[-1] == ended, "given again"
+    told = [event.call for event in events if isinstance(event, CallFinished)]
+    assert sorted(call.id for call in told) == sorted(done.call.id for done in ended.server_calls)
+    again = (await world.asked(None))[1:]
+    assert again == [event for event in events if isinstance(event, ANSWER_EVENTS)], "given again"
     return ended
 
 

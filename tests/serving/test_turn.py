@@ -22,7 +22,7 @@ from serving.callers import Caller
 from serving.decode.events import CallFailed, CallWritten, DecodeEvent, Figures, RoundEnded, TextWritten
 from serving.decode.round import RoundRequest
 from serving.execute.database.journal import DatabaseJournal
-from serving.execute.execute import CallStarted, Executor
+from serving.execute.execute import CallFinished, CallStarted, Executor
 from serving.execute.journal import Journal
 from serving.execute.journal_memory import MemoryJournal
 from serving.execute.registry import Registry
@@ -325,6 +325,30 @@ async def test_the_budget_of_calls_bounds_the_next_rounds_and_then_forbids_calls
     assert decoder.modes == ["auto", "auto", "none"]
 
 
+async def test_a_requests_bound_on_the_servers_calls_holds_within_a_round_and_leaves_the_clients_tools() -> None:
+    decoder = ScriptedRounds(
+        calls(written(0, "weather", city="a"), written(1, "weather", city="b"), written(2, "weather", city="c")),
+        calls(written(0, "show_map", place="a")),
+    )
+    end = last(await played(runner(decoder), replace(request(), most_server_calls=2)))
+    assert ran == ["a", "b"]
+    assert [done.result.error and done.result.error.kind for done in end.server_calls] == [None, None, "denied"]
+    assert decoder.asked[1][0].choice.allowed == {"show_map"}
+    assert end.reason == "calls"
+
+
+async def test_without_tools_of_the_clients_a_spent_bound_leaves_text() -> None:
+    decoder = ScriptedRounds(calls(written(0, "weather", city="a")), text("Enough."))
+    await played(runner(decoder), replace(request(tools=()), most_server_calls=1))
+    assert decoder.modes == ["auto", "none"]
+
+
+async def test_what_a_request_wants_kept_is_kept_under_its_turn_once_it_is_answered() -> None:
+    turns = runner(ScriptedRounds(text("Fine.")))
+    end = last(await played(turns, replace(request(), to_keep="words")))
+    assert await turns.journal.kept("", [end.turn_id]) == {end.turn_id: "words"}
+
+
 async def test_the_wall_time_ends_the_turn_as_cut_and_cancels_what_runs() -> None:
     decoder = ScriptedRounds(calls(written(0, "weather", city="Bern", seconds=60.0), 60.0))
     events = await played(runner(decoder, wall_s=0.1))
@@ -469,6 +493,26 @@ class TestMixedRounds:
         assert [message.role for message in messages] == ["user", "assistant", "tool", "assistant", "tool", "tool"]
         assert [call.name for call in messages[3].calls] == ["weather", "show_map"]
         assert [message.text for message in messages[4:]] == ['{"city": "Oslo", "degrees": 12}', "shown show_map"]
+
+    async def test_what_the_client_shows_of_the_servers_calls_is_not_read_twice(self) -> None:
+        decoder = ScriptedRounds(*self.mixed)
+        turns = runner(decoder)
+        events = await played(turns)
+        done = [event for event in events if isinstance(event, CallFinished)]
+        back = tuple(event.call for event in events if isinstance(event, CallHandedBack))
+        shown = [
+            message
+            for one in done
+            for message in (
+                Message(role="assistant", calls=(one.call,)),
+                Message(role="tool", text=one.result.text, call_id=one.call.id),
+            )
+        ]
+        user, *rest = self.answered(back)
+        await played(turns, request(user, *shown, *rest))
+        messages = decoder.asked[2][0].messages
+        assert [message.role for message in messages] == ["user", "assistant", "tool", "assistant", "tool", "tool"]
+        assert [call.name for call in messages[3].calls] == ["weather", "show_map"]
 
     async def test_a_server_that_was_restarted_restores_them_too(self, tmp_path: Path) -> None:
         decoder = ScriptedRounds(*self.mixed)
