@@ -216,7 +216,8 @@ class Turn:
         if calls_left < 1:
             own = {tool.name for tool in self._request.tools if self._request.most_server_calls is not None}
             allowed = frozenset(own if allowed is None else own & allowed)
-        if record.repeated or self._account.next_is_last or allowed == frozenset():
+        nothing_to_call = allowed == frozenset() or not self._conversation.tools
+        if record.repeated or self._account.next_is_last or nothing_to_call:
             return read_choice(Choice(mode="none"), self._conversation.tools)
         most = min(asked.most, calls_left or asked.most)
         free = replace(asked, mode="auto", exact=None, allowed=allowed, least=0, most=most)
