@@ -6,14 +6,23 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from openai.types import CompletionUsage
-from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionMessage
+from openai.types.chat import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChatCompletionMessage,
+    ChatCompletionTokenLogprob,
+)
 from openai.types.chat.chat_completion import Choice as WholeChoice
+from openai.types.chat.chat_completion import ChoiceLogprobs as WholeLogprobs
 from openai.types.chat.chat_completion_chunk import Choice as ChunkChoice
 from openai.types.chat.chat_completion_chunk import ChoiceDelta, ChoiceDeltaToolCall, ChoiceDeltaToolCallFunction
+from openai.types.chat.chat_completion_chunk import ChoiceLogprobs as ChunkLogprobs
 from openai.types.chat.chat_completion_message_function_tool_call import (
     ChatCompletionMessageFunctionToolCall as WholeCall,
 )
 from openai.types.chat.chat_completion_message_function_tool_call import Function as WholeFunction
+from openai.types.chat.chat_completion_token_logprob import TopLogprob
+from openai.types.completion_usage import PromptTokensDetails
 from sse_starlette import ServerSentEvent
 
 from grammars.tools import ToolCall, json_text
@@ -21,6 +30,7 @@ from serving.api.errors import fault_of, openai_error
 from serving.api.openai_chat.server_fields import listed_fields, ran_fields, with_fields
 from serving.api.turn_report import report
 from serving.decode.events import TextWritten
+from serving.engines.base import TokenLogprob
 from serving.turn_events import CallHandedBack, ToolsListed, TurnBegan, TurnEnded, TurnEvent
 
 FinishReason = Literal["stop", "length", "tool_calls"]
@@ -31,12 +41,13 @@ class ChatAnswer:
     reports `stop`.
     """
 
-    def __init__(self, *, model: str, named: bool, include_usage: bool) -> None:
+    def __init__(self, *, model: str, named: bool, include_usage: bool, index: int = 0) -> None:
         self._id = ""
         self._created = 0
         self._model = model
         self._named = named
         self._include_usage = include_usage
+        self._index = index
         self._sent_role = False
         self._sent_content = False
         self._listed: ToolsListed | None = None
@@ -56,7 +67,7 @@ class ChatAnswer:
 
     def completion(self, events: Sequence[TurnEvent]) -> ChatCompletion:
         """The answer in one piece, of all events of a turn."""
-        pieces: list[str] = []
+        pieces: list[TextWritten] = []
         calls: list[ToolCall] = []
         listed: ToolsListed | None = None
         ended: TurnEnded | None = None
@@ -67,19 +78,26 @@ class ChatAnswer:
                 case ToolsListed():
                     listed = event
                 case TextWritten():
-                    pieces.append(event.text)
+                    pieces.append(event)
                 case CallHandedBack():
                     calls.append(event.call)
                 case TurnEnded():
                     ended = event
         assert ended is not None  # the turn's contract
-        message = ChatCompletionMessage(role="assistant", content="".join(pieces) if pieces or not calls else None)
+        text = "".join(piece.text for piece in pieces)
+        message = ChatCompletionMessage(role="assistant", content=text if pieces or not calls else None)
         if calls:
             message.tool_calls = [whole_call(call) for call in calls]
         if listed is not None and listed.servers:
             fields = {**listed_fields(listed), **ran_fields(listed, ended)}
             message.provider_specific_fields = fields  # type: ignore[attr-defined]
-        choice = WholeChoice(index=0, message=message, finish_reason=self._finish_reason(ended), logprobs=None)
+        likely = content_logprobs([logprob for piece in pieces for logprob in piece.logprobs])
+        choice = WholeChoice(
+            index=self._index,
+            message=message,
+            finish_reason=self._finish_reason(ended),
+            logprobs=None if likely is None else WholeLogprobs(content=likely, refusal=None),
+        )
         return ChatCompletion(
             id=self._id,
             object="chat.completion",
@@ -101,7 +119,7 @@ class ChatAnswer:
                     yield self._delta(with_fields(ChoiceDelta(), listed_fields(event)))
             case TextWritten():
                 self._sent_content = True
-                yield self._delta(ChoiceDelta(content=event.text))
+                yield self._delta(ChoiceDelta(content=event.text), event.logprobs)
             case CallHandedBack():
                 self._sent_content = True
                 yield from (self._delta(ChoiceDelta(tool_calls=[part])) for part in call_parts(event))
@@ -114,20 +132,28 @@ class ChatAnswer:
 
     def _begin(self, began: TurnBegan) -> None:
         """An answer that is given again has the same id as the first time."""
-        self._id = f"chatcmpl-{began.turn_id.removeprefix('turn_')}"
+        self._id = completion_id(began)
         self._created = int(began.created_s)
 
-    def _delta(self, delta: ChoiceDelta) -> ChatCompletionChunk:
+    def _delta(self, delta: ChoiceDelta, logprobs: Sequence[TokenLogprob] = ()) -> ChatCompletionChunk:
         if not self._sent_role:
             self._sent_role = True
             delta.role = "assistant"
-        return self._chunk([ChunkChoice(index=0, delta=delta, finish_reason=None, logprobs=None)], None)
+        likely = content_logprobs(logprobs)
+        choice = ChunkChoice(
+            index=self._index,
+            delta=delta,
+            finish_reason=None,
+            logprobs=None if likely is None else ChunkLogprobs(content=likely, refusal=None),
+        )
+        return self._chunk([choice], None)
 
     def _finish(self, ended: TurnEnded) -> ChatCompletionChunk:
         delta = ChoiceDelta()
         if self._listed is not None:
             with_fields(delta, ran_fields(self._listed, ended))
-        choice = ChunkChoice(index=0, delta=delta, finish_reason=self._finish_reason(ended), logprobs=None)
+        reason = self._finish_reason(ended)
+        choice = ChunkChoice(index=self._index, delta=delta, finish_reason=reason, logprobs=None)
         chunk = self._chunk([choice], None)
         chunk.polycall = report(ended).model_dump(mode="json")  # type: ignore[attr-defined]
         return chunk
@@ -146,6 +172,11 @@ class ChatAnswer:
         return "tool_calls" if ended.reason == "calls" and not self._named else "stop"
 
 
+def completion_id(began: TurnBegan) -> str:
+    """The id of the answer that a turn gives."""
+    return f"chatcmpl-{began.turn_id.removeprefix('turn_')}"
+
+
 def whole_call(call: ToolCall) -> WholeCall:
     return WholeCall(id=call.id, type="function", function=WholeFunction(name=call.name, arguments=call.arguments_text))
 
@@ -159,7 +190,25 @@ def call_parts(event: CallHandedBack) -> Iterator[ChoiceDeltaToolCall]:
     yield ChoiceDeltaToolCall(index=event.position, function=arguments)
 
 
-def usage(ended: TurnEnded) -> CompletionUsage:
-    """The tokens of all rounds: what each read, and what all streams wrote."""
-    read, written = ended.figures.prompt_tokens, ended.figures.completion_tokens
-    return CompletionUsage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
+def content_logprobs(logprobs: Sequence[TokenLogprob]) -> list[ChatCompletionTokenLogprob] | None:
+    """How likely the tokens of the text were; None where nobody asked, or nothing was written in text."""
+    return [
+        ChatCompletionTokenLogprob(
+            token=token.text,
+            bytes=list(token.bytes),
+            logprob=token.logprob,
+            top_logprobs=[TopLogprob(token=top.text, bytes=list(top.bytes), logprob=top.logprob) for top in token.top],
+        )
+        for token in logprobs
+    ] or None
+
+
+def usage(*choices: TurnEnded) -> CompletionUsage:
+    """The tokens of all rounds: what each read, which is the same for all choices, and what all streams wrote."""
+    figures = [ended.figures for ended in choices]
+    read, cached = figures[0].prompt_tokens, figures[0].cached_tokens
+    written = sum(its.completion_tokens for its in figures)
+    used = CompletionUsage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
+    if cached is not None:
+        used.prompt_tokens_details = PromptTokensDetails(cached_tokens=cached)
+    return used

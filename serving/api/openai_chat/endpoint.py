@@ -6,10 +6,11 @@ import asyncio
 
 from fastapi import APIRouter, Request, Response
 
-from serving.api.answering import answer_turn
+from serving.api.answering import TurnStream, answer_events, answer_turn
 from serving.api.mcp_tools import tool_places
 from serving.api.openai_chat.answer import ChatAnswer
-from serving.api.openai_chat.request import names_one_tool, read_chat, turn_request
+from serving.api.openai_chat.choices import ChoicesAnswer, run_choices
+from serving.api.openai_chat.request import check_choices, names_one_tool, read_chat, turn_request
 from serving.api.requests import caller_of, read_body, sent_by
 from serving.decode.request import Decoding
 from serving.engines.base import Engine
@@ -33,9 +34,14 @@ def chat_router(runner: TurnRunner, engine: Engine, *, decoding: Decoding, body_
             engine=engine,
         )
         include_usage = bool(chat.stream_options and chat.stream_options.include_usage)
-        answer = ChatAnswer(model=chat.model, named=names_one_tool(chat), include_usage=include_usage)
-        return await answer_turn(
-            request, runner, asked, answer, stream=bool(chat.stream), places=tool_places(chat.tools)
-        )
+        named, stream, places = names_one_tool(chat), bool(chat.stream), tool_places(chat.tools)
+        count = chat.n or 1
+        if count == 1:
+            answer = ChatAnswer(model=chat.model, named=named, include_usage=include_usage)
+            return await answer_turn(request, runner, asked, answer, stream=stream, places=places)
+        check_choices(asked, server_has_tools=server_has_tools)
+        choices = ChoicesAnswer(count, model=chat.model, named=named, include_usage=include_usage)
+        events = run_choices(runner, asked, count)
+        return await answer_events(request, events, choices, stream=stream, form=TurnStream, places=places)
 
     return router

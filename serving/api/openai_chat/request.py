@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from grammars.branch import Sampling
 from grammars.conversation import Message
 from grammars.errors import RequestError
 from grammars.tools import Tool, ToolCall
+from serving.api.answer_format import answer_schema
 from serving.api.choice import AskedChoice, read_choice
 from serving.api.extension import Extension
 from serving.api.mcp_tools import asked_servers
@@ -18,7 +21,9 @@ from serving.api.openai_chat.wire import (
     Function,
     FunctionTool,
     NamedTool,
+    ObjectFormat,
     RefusalPart,
+    SchemaFormat,
     SystemMessage,
     TextPart,
     ToolMessage,
@@ -38,6 +43,8 @@ def read_chat(body: bytes) -> ChatRequest:
         raise RequestError("'stream_options' is only allowed when 'stream' is true", place="stream_options")
     if chat.max_tokens is not None and chat.max_completion_tokens not in (None, chat.max_tokens):
         raise RequestError("'max_tokens' contradicts 'max_completion_tokens'", place="max_tokens")
+    if chat.top_logprobs and not chat.logprobs:
+        raise RequestError("'top_logprobs' is only allowed when 'logprobs' is true", place="top_logprobs")
     return chat
 
 
@@ -57,6 +64,8 @@ def turn_request(chat: ChatRequest, *, server_has_tools: bool, decoding: Decodin
             max_tokens=chat.max_completion_tokens or chat.max_tokens,
             stop=(chat.stop,) if isinstance(chat.stop, str) else tuple(chat.stop or ()),
             parallel_dependencies=bool(extension.parallel_dependencies),
+            answer_schema=read_format(chat),
+            logprobs=(chat.top_logprobs or 0) if chat.logprobs else None,
         ),
         required=extension.required,
         decisions=extension.decisions,
@@ -64,13 +73,37 @@ def turn_request(chat: ChatRequest, *, server_has_tools: bool, decoding: Decodin
 
 
 def read_sampling(chat: ChatRequest) -> Sampling:
-    """The caller's sampling. Without a temperature decoding is greedy: calls are better exact than various."""
-    default = Sampling()
+    """The caller's sampling. Without a temperature decoding is greedy: calls are better exact than various. Who
+    asks for several choices wants them to differ.
+    """
+    default = Sampling(temperature=1.0) if (chat.n or 1) > 1 else Sampling()
     return Sampling(
         temperature=default.temperature if chat.temperature is None else chat.temperature,
         top_p=default.top_p if chat.top_p is None else chat.top_p,
         seed=chat.seed,
     )
+
+
+def check_choices(asked: TurnRequest, *, server_has_tools: bool) -> None:
+    """Refuse several choices where each of them would do again what is to be done once."""
+    server_runs = server_has_tools or bool(asked.servers)
+    if server_runs and not (asked.choice is not None and asked.choice.mode == "none"):
+        raise RequestError("'n' must be 1 where the server runs tools: each choice would run them again", place="n")
+    if asked.decisions:
+        raise RequestError("'n' must be 1 where calls are approved: each choice would run them", place="n")
+    if asked.idempotency is not None:
+        raise RequestError("'n' must be 1 with an idempotency key: it stands for one turn", place="n")
+
+
+def read_format(chat: ChatRequest) -> Mapping[str, Any] | None:
+    """The schema of an answer in text, if it is to be JSON."""
+    match chat.response_format:
+        case ObjectFormat():
+            return answer_schema()
+        case SchemaFormat(json_schema=asked):
+            return answer_schema(asked.schema_, asked.description)
+        case _:
+            return None
 
 
 def read_tool(function: Function) -> Tool:

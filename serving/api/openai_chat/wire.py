@@ -1,7 +1,7 @@
 """The request of OpenAI's Chat Completions, field by field: honoured, or refused by name.
 
-A field whose type leaves one value (`n`, `logprobs`, ...) may be given that value, which asks for nothing, or be left
-out. Fields that only label a request (`user`, `prompt_cache_key`, ...) have no influence on the answer.
+A field whose type leaves one value (`store`, `verbosity`, ...) may be given that value, which asks for nothing, or be
+left out. Fields that only label a request (`user`, `prompt_cache_key`, ...) have no influence on the answer.
 """
 
 from __future__ import annotations
@@ -13,6 +13,12 @@ from pydantic import Field
 from serving.api.extension import Extension
 from serving.api.mcp_tools import McpTool
 from serving.api.wire import Wire
+
+CHOICES_LIMIT = 16
+"""The most answers that one request may ask for."""
+
+TOP_LOGPROBS_LIMIT = 20
+"""OpenAI's, and what vLLM gives."""
 
 
 class TextPart(Wire):
@@ -119,6 +125,23 @@ class TextFormat(Wire):
     type: Literal["text"]
 
 
+class ObjectFormat(Wire):
+    type: Literal["json_object"]
+
+
+class AnswerSchema(Wire):
+    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+    description: str | None = None
+    schema_: dict[str, Any] | None = Field(default=None, alias="schema")
+    strict: bool | None = None
+    """Accepted either way: every answer is constrained by its schema."""
+
+
+class SchemaFormat(Wire):
+    type: Literal["json_schema"]
+    json_schema: AnswerSchema
+
+
 StopList = Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=4)]
 
 
@@ -140,6 +163,10 @@ class ChatRequest(Wire):
     stop: Annotated[str, Field(min_length=1)] | StopList | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
+    n: Annotated[int, Field(ge=1, le=CHOICES_LIMIT)] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=TOP_LOGPROBS_LIMIT)] | None = None
+    response_format: Annotated[TextFormat | ObjectFormat | SchemaFormat, Field(discriminator="type")] | None = None
     polycall: Extension | None = None
 
     user: str | None = None
@@ -147,13 +174,9 @@ class ChatRequest(Wire):
     prompt_cache_key: str | None = None
     metadata: dict[str, str] | None = None
 
-    n: Literal[1] | None = None
-    logprobs: Literal[False] | None = None
-    top_logprobs: Literal[0] | None = None
     logit_bias: Annotated[dict[str, float], Field(max_length=0)] | None = None
     frequency_penalty: Annotated[float, Field(ge=0, le=0)] | None = None
     presence_penalty: Annotated[float, Field(ge=0, le=0)] | None = None
-    response_format: TextFormat | None = None
     modalities: list[Literal["text"]] | None = None
     store: Literal[False] | None = None
     service_tier: Literal["auto", "default"] | None = None

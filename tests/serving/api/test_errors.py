@@ -47,6 +47,10 @@ def error_of(response: httpx.Response) -> dict[str, Any]:
     return dict(answer["error"])
 
 
+def in_schema(schema: Any, name: str = "answer") -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}
+
+
 CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
 
 
@@ -147,14 +151,20 @@ BAD_REQUESTS: list[tuple[Any, str | None]] = [
     (body(stream_options={"include_usage": True}), "stream_options"),
     (body(stream="yes"), "stream"),
     (body(mystery=1), "mystery"),
-    (body(n=2), "n"),
-    (body(logprobs=True), "logprobs"),
+    (body(n=0), "n"),
+    (body(n=17), "n"),
+    (body(logprobs=1), "logprobs"),
     (body(top_logprobs=2), "top_logprobs"),
+    (body(logprobs=True, top_logprobs=21), "top_logprobs"),
     (body(logit_bias={"5": 1}), "logit_bias"),
     (body(frequency_penalty=0.5), "frequency_penalty"),
     (body(presence_penalty=-1), "presence_penalty"),
-    (body(response_format={"type": "json_schema", "json_schema": {}}), "response_format.type"),
-    (body(response_format={"type": "json_object"}), "response_format.type"),
+    (body(response_format={"type": "xml"}), "response_format.type"),
+    (body(response_format={"type": "json_object", "schema": {}}), "response_format.schema"),
+    (body(response_format={"type": "json_schema", "json_schema": {}}), "response_format.json_schema.name"),
+    (body(response_format=in_schema({}, name="a b")), "response_format.json_schema.name"),
+    (body(response_format=in_schema([])), "response_format.json_schema.schema"),
+    (body(response_format=in_schema({"$ref": "https://elsewhere.example"})), "response_format.json_schema.schema"),
     (body(audio={"voice": "x", "format": "wav"}), "audio"),
     (body(modalities=["text", "audio"]), "modalities[1]"),
     (body(prediction={"type": "content", "content": "x"}), "prediction"),
