@@ -7,7 +7,7 @@ they are shown to the client, and the journal knows better where they stood.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from grammars.conversation import Message
@@ -25,12 +25,13 @@ PlacedItem = tuple[str, Item]
 
 @dataclass(frozen=True, kw_only=True)
 class History:
-    """What was said before, and what is decided now. `places` are the client's for each of the messages, and
-    `decision_places` for each of the decisions.
+    """What was said before, and what is decided now. `places` are the client's for each of the messages,
+    `decision_places` for each of the decisions, and `call_places` for the calls by their ids.
     """
 
     messages: tuple[Message, ...]
     places: tuple[str, ...]
+    call_places: Mapping[str, str]
     decisions: tuple[Decision, ...] = ()
     decision_places: tuple[str, ...] = ()
 
@@ -68,6 +69,7 @@ class HistoryReader:
         self._messages: list[tuple[str, Message]] = []
         self._answer = Answered()
         self._called: dict[str, str] = {}
+        self._call_places: dict[str, str] = {}
         self._asked: dict[str, ToolCall] = {}
         self._decisions: list[tuple[str, Decision]] = []
 
@@ -111,6 +113,7 @@ class HistoryReader:
         return History(
             messages=tuple(message for _, message in self._messages),
             places=tuple(place for place, _ in self._messages),
+            call_places=self._call_places,
             decisions=tuple(decision for _, decision in self._decisions),
             decision_places=tuple(place for place, _ in self._decisions),
         )
@@ -147,6 +150,8 @@ class HistoryReader:
     def _end_answer(self) -> None:
         """The answer is complete."""
         answer, self._answer = self._answer, Answered()
+        self._call_places.update({call.id: place for place, call, _ in answer.shown})
+        self._call_places.update({call: place for call, (place, _) in answer.calls.items()})
         if answer.open_calls:
             raise RequestError(f"No tool output found for function call {answer.open_calls[0]}.", place="input")
         text = answer.text

@@ -106,8 +106,8 @@ def places(asked: ResponsesRequest, history: History) -> Places:
         ours = f"messages[{index}]"
         names[ours] = place
         names[f"{ours}.tool_call_id"] = f"{place}.call_id"
-        for number, _ in enumerate(history.messages[index - before].calls):
-            names[f"{ours}.tool_calls[{number}].function.arguments"] = f"{place}.arguments"
+        for number, call in enumerate(history.messages[index - before].calls):
+            names[f"{ours}.tool_calls[{number}].function.arguments"] = f"{history.call_places[call.id]}.arguments"
     approvals = asked.polycall.approvals if asked.polycall is not None else None
     if not approvals:
         names[APPROVALS] = "input"
