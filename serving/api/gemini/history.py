@@ -104,7 +104,10 @@ def read_user_turn(contents: Sequence[tuple[str, Content]], calls: Sequence[Tool
         elif not content.parts:
             raise RequestError("a content of the user's needs at least one part", place=f"{place}.parts")
     for call, (place, response) in matched(calls, responses, contents[0][0]):
-        text = result_text(call, response)
+        try:
+            text = result_text(call, response)
+        except (ValueError, RecursionError) as error:  # numbers that JSON does not have, or that are too long to write
+            raise RequestError(f"the response cannot be written: {error}", place=f"{place}.response") from None
         history.say(Message(role="tool", text=text, call_id=call.id), place)
     for place, text in said:
         history.say(Message(role="user", text=text), place)

@@ -6,7 +6,8 @@ What both know has the same name and place in both, so that a JSON pointer into 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -21,9 +22,6 @@ SchemaType = Literal[
 
 Count = Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=r"^\d{1,18}$")]
 """A number that Google's JSON may write as a string, as it does all 64-bit integers."""
-
-READERS: Mapping[str, Callable[[str], Any]] = {"integer": int, "number": json.loads}
-"""How the values of an `enum`, which Google writes as strings whatever the type, are read."""
 
 
 class Schema(GeminiWire):
@@ -102,13 +100,27 @@ def alias(name: str) -> str:
 
 
 def enum_values(schema: Schema, place: str) -> list[Any]:
-    """The values of the enum, of the schema's own type."""
+    """The values of the enum, which Google writes as strings whatever their type, in the schema's own type."""
     assert schema.enum is not None
-    read = READERS.get((schema.type or "").lower(), str)
+    kind = (schema.type or "").lower()
+    if kind not in ("integer", "number"):
+        return list(schema.enum)
     try:
-        return [read(value) for value in schema.enum]
-    except ValueError:
+        return [read_number(text, whole=kind == "integer") for text in schema.enum]
+    except (ValueError, RecursionError):
         raise RequestError(f"{place!r} has values that are not of the type {schema.type!r}", place=place) from None
+
+
+def read_number(text: str, *, whole: bool) -> int | float:
+    """The number that JSON has in these characters, or a `ValueError`."""
+    number = json.loads(text)
+    if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+        raise ValueError(text)
+    if not whole:
+        return number
+    if number != int(number):
+        raise ValueError(text)
+    return int(number)
 
 
 def ordered(properties: Mapping[str, Any], names: tuple[str, ...] | list[str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -159,6 +160,16 @@ COUNT = "number of function response parts is equal to the number of function ca
             "immediately after a function call",
         ),
         ([model(response({}, "w"))], "contents[0].parts[0].functionResponse", "immediately after a function call"),
+        (
+            [ASKED, model(call("w")), user(response({"output": math.inf}, "w"))],
+            "contents[2].parts[0].functionResponse.response",
+            "cannot be written",
+        ),
+        (
+            [ASKED, model(call("w")), user(response({"error": [10**5000]}, "w"))],
+            "contents[2].parts[0].functionResponse.response",
+            "cannot be written",
+        ),
         ([user(call("w"))], "contents[0].parts[0].functionCall", "only the model"),
         ([user({})], "contents[0].parts[0]", "just one of"),
         ([user({"text": "a", "functionResponse": {"name": "w"}})], "contents[0].parts[0]", "just one of"),

@@ -72,6 +72,12 @@ def test_null_is_valid_just_where_it_is_asked_for() -> None:
         ({"type": "INTEGER", "enum": ["one"]}, "here.enum"),
         ({"properties": {"a": {"items": {"type": "NUMBER", "enum": ["x"]}}}}, "here.properties.a.items.enum"),
         ({"anyOf": [{}, {"type": "INTEGER", "enum": [""]}]}, "here.anyOf[1].enum"),
+        ({"type": "INTEGER", "enum": ["1.5"]}, "here.enum"),
+        ({"type": "NUMBER", "enum": ["true"]}, "here.enum"),
+        ({"type": "NUMBER", "enum": ["NaN"]}, "here.enum"),
+        ({"type": "NUMBER", "enum": ["1e400"]}, "here.enum"),
+        ({"type": "NUMBER", "enum": ["1" * 5000]}, "here.enum"),
+        ({"type": "NUMBER", "enum": ["[" * 100_000]}, "here.enum"),
     ],
 )
 def test_values_of_another_type_than_the_schemas_are_refused(schema: dict[str, Any], place: str) -> None:
