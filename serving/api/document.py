@@ -7,7 +7,7 @@ it is told, by the very models that they use.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
@@ -16,6 +16,8 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel, TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
 
 from serving.api.errors import ErrorShape, Fault, shape_for
 from serving.api.requests import IDEMPOTENCY_KEY, KEY_LENGTH
@@ -45,6 +47,7 @@ class Described:
     `name` is the prefix of its schemas' names. `body` and `answer` are the models of a request and of a whole answer,
     None where it has none or the framework knows; `event` is the type of a stream's events. `is_turn`: the answer is
     that of a turn, which carries the object `polycall` and takes an idempotency key. `is_listed`: it is a list of such.
+    `queries` are the parameters of the query, none of which is needed.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Described:
     event: Any = None
     is_turn: bool = True
     is_listed: bool = False
+    queries: Mapping[str, Schema] = field(default_factory=dict)
 
 
 class Document:
@@ -117,8 +121,9 @@ def describe(operation: Schema, described: Described, parts: dict[str, Schema]) 
     if described.body is not None:
         body = add_schema(described.body, f"{described.name}Request", parts)
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
-    if described.is_turn:
-        operation.setdefault("parameters", []).append(IDEMPOTENCY)
+    parameters = [{"name": name, "in": "query", "schema": schema} for name, schema in described.queries.items()]
+    parameters += [IDEMPOTENCY] if described.is_turn else []
+    operation["parameters"] = [*operation.get("parameters", []), *parameters]
     content: dict[str, Schema] = {}
     if described.answer is not None:
         name = f"{described.name}Answer"
@@ -134,13 +139,25 @@ def describe(operation: Schema, described: Described, parts: dict[str, Schema]) 
         operation["responses"]["200"] = {"description": "The answer.", "content": content}
 
 
+class Written(GenerateJsonSchema):
+    """JSON Schema as OpenAPI takes it: a union of unions has no discriminator, which would map to schemas by name."""
+
+    def tagged_union_schema(self, schema: core_schema.TaggedUnionSchema) -> JsonSchemaValue:
+        found = super().tagged_union_schema(schema)
+        mapping = found.get("discriminator", {}).get("mapping", {})
+        if not all(isinstance(name, str) for name in mapping.values()):
+            del found["discriminator"]
+        return found
+
+
 def add_schema(model: Any, name: str, parts: dict[str, Schema]) -> Schema:
     """Add the type's schema as `name`, and the ones that it is made of under names that begin so. Returns a reference.
 
     What was added before is not written again. Fields with a default may be left out, in answers too.
     """
     if name not in parts:
-        schema = TypeAdapter(model).json_schema(ref_template=f"#/components/schemas/{name}.{{model}}")
+        place = f"#/components/schemas/{name}.{{model}}"
+        schema = TypeAdapter(model).json_schema(ref_template=place, schema_generator=Written)
         for part, definition in schema.pop("$defs", {}).items():
             parts[f"{name}.{part}"] = definition
         parts[name] = schema
@@ -154,7 +171,7 @@ def reference(name: str) -> Schema:
 def error_schema(shape: ErrorShape) -> Schema:
     """The schema of the errors that the function writes, found by having it write some."""
     faults = (
-        Fault(status=400, code="invalid_request", message="x", place="field"),
+        Fault(status=400, code="invalid_request", message="x", place="field", request_id="x"),
         Fault(status=503, code="overloaded", message="x"),
     )
     return schema_of([shape(fault) for fault in faults])

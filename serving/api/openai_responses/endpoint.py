@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Literal
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 
 from grammars.errors import RequestError
 from serving.api.answering import answer_turn
@@ -18,6 +20,14 @@ from serving.api.requests import caller_of, read_body, sent_by
 from serving.decode.request import Decoding
 from serving.engines.base import Engine
 from serving.turn_runner import TurnRunner
+
+
+class Forgotten(BaseModel):
+    """As OpenAI says that a response is deleted; its client hands nothing of it on."""
+
+    id: str
+    object: Literal["response"] = "response"
+    deleted: Literal[True] = True
 
 
 def responses_router(runner: TurnRunner, engine: Engine, *, decoding: Decoding, body_limit_bytes: int) -> APIRouter:
@@ -51,9 +61,9 @@ def responses_router(runner: TurnRunner, engine: Engine, *, decoding: Decoding, 
         return Response(dumped(found), media_type="application/json")
 
     @router.delete("/v1/responses/{response_id}")
-    async def forget_response(response_id: str, request: Request) -> JSONResponse:
+    async def forget_response(response_id: str, request: Request) -> Forgotten:
         await stored_for(request).forget(response_id)
-        return JSONResponse({"id": response_id, "object": "response", "deleted": True})
+        return Forgotten(id=response_id)
 
     @router.get("/v1/responses/{response_id}/input_items")
     async def input_items(response_id: str, request: Request) -> JSONResponse:

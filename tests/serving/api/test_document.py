@@ -63,6 +63,8 @@ def references(value: Any) -> Iterator[str]:
         found = value.get("$ref")
         if isinstance(found, str):
             yield found
+        if "propertyName" in value:  # a discriminator
+            yield from value["mapping"].values()
         for inner in value.values():
             yield from references(inner)
     elif isinstance(value, list):
