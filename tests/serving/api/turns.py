@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from grammars.tools import CallError, Tool, ToolCall, ToolResult
 from serving.decode.events import CallFailed, CallWritten, Figures, RoundEnded, StreamSpan, TextWritten
+from serving.engines.base import TokenLogprob
 from serving.execute.execute import CallFinished, CallStarted
 from serving.round_ledger import CallRules, RoundLedger
 from serving.turn_events import ListedServer, ToolsListed, TurnBegan, TurnEnded, TurnEvent, TurnFigures
@@ -18,6 +19,22 @@ VALUES = st.recursive(
 )
 ARGUMENTS = st.dictionaries(st.text(max_size=8), VALUES, max_size=4)
 PIECES = st.lists(st.text(), max_size=5)
+TOP = st.builds(
+    TokenLogprob,
+    text=st.text(max_size=3),
+    bytes=st.binary(max_size=3).map(tuple),
+    logprob=st.floats(-99, 0),
+)
+LOGPROBS = st.lists(
+    st.builds(
+        TokenLogprob,
+        text=st.text(max_size=3),
+        bytes=st.binary(max_size=3).map(tuple),
+        logprob=st.floats(-99, 0),
+        top=st.lists(TOP, max_size=1).map(tuple),
+    ),
+    max_size=2,
+).map(tuple)
 ERRORS = st.builds(CallError, kind=st.sampled_from(["truncated", "tool_error"]), message=st.text())
 SECONDS = st.floats(0, 1e6)
 SPANS = st.builds(
@@ -27,7 +44,8 @@ FIGURES = st.builds(
     Figures,
     decoding=st.sampled_from(["parallel", "sequential"]),
     steps=st.integers(0, 999),
-    prompt_tokens=st.integers(0, 999),
+    prompt_tokens=st.integers(99, 999),
+    cached_tokens=st.none() | st.integers(0, 99),
     completion_tokens=st.integers(0, 999),
     spans=st.lists(SPANS, max_size=3).map(tuple),
 )
@@ -46,7 +64,9 @@ def turns(draw: st.DrawFn) -> list[TurnEvent]:
     order = draw(st.permutations(range(draw(st.integers(0, 6)))))
     began = TurnBegan(turn_id="turn_1", created_s=draw(SECONDS))
     listed = draw(st.sampled_from([(), (ToolsListed(labels=LABELS),), (LISTED,)]))
-    events: list[TurnEvent] = [began, *listed, *(TextWritten(text=piece) for piece in draw(PIECES))]
+    likely = draw(st.sampled_from([st.just(()), LOGPROBS]))
+    written = [TextWritten(text=piece, logprobs=draw(likely)) for piece in draw(PIECES)]
+    events: list[TurnEvent] = [began, *listed, *written]
     finished = []
     rules = CallRules(
         runs=lambda name: name.startswith("server_side"),

@@ -54,6 +54,7 @@ def test_the_stream_concatenated_by_the_real_client_equals_the_whole_answer(
     assert message.content == other.content
     assert facts(message.tool_calls) == facts(other.tool_calls)
     assert whole.choices[0].finish_reason == streamed.choices[0].finish_reason
+    assert whole.choices[0].logprobs == streamed.choices[0].logprobs
     assert whole.usage == chunks[-1].usage
     assert server_fields([whole.choices[0].message]) == server_fields([chunk.choices[0].delta for chunk in chunks[:-1]])
     assert whole.model_extra["polycall"] == chunks[-2].model_extra["polycall"]

@@ -148,6 +148,14 @@ def test_calls_have_no_logprobs_and_nobody_gets_them_unasked(serve: Serve, answe
     assert ask(answering).choices[0].logprobs is None
 
 
+def test_answer_that_is_given_again_has_its_logprobs_too(serve: Serve) -> None:
+    server = serve(["Grüß Gott."])
+    key = {"Idempotency-Key": "once"}
+    first, again = [ask(server, logprobs=True, top_logprobs=1, extra_headers=key) for _ in range(2)]
+    assert first == again
+    assert first.choices[0].logprobs is not None
+
+
 # The usage
 
 
