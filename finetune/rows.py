@@ -20,11 +20,13 @@ from grammars.tree import PREFIX, visible
 @dataclass(frozen=True, kw_only=True)
 class Lesson:
     """One stream to be learned: `suffix` is known text that it stands on, `written` what is to be written after it.
+    `kind` says what it is for, such as "tally".
 
     `weights` says how much each written token counts; 0 is for those that the grammar forces, which no model is ever
     asked for. Without a suffix the first token is written right after the prefix.
     """
 
+    kind: str
     suffix: tuple[int, ...] = ()
     written: tuple[int, ...]
     weights: tuple[float, ...]
@@ -44,7 +46,7 @@ class Row:
     """Tokens to be read in one pass, and what is to be predicted from them.
 
     `example`, `tokens`, `branch` and `position` have one entry a token. Token `index[i]` predicts `target[i]`, which
-    counts `weight[i]`; `lesson[i]` numbers the lesson that it belongs to.
+    counts `weight[i]`; `lesson[i]` numbers the lesson that it belongs to, and `kinds` says what each lesson is for.
     """
 
     example: NDArray[np.int64]
@@ -55,6 +57,7 @@ class Row:
     target: NDArray[np.int64]
     weight: NDArray[np.float32]
     lesson: NDArray[np.int64]
+    kinds: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -95,6 +98,7 @@ def packed_row(prefix: Sequence[int], lessons: Sequence[Lesson]) -> Row:
         target=np.array([token for lesson in lessons for token in lesson.written], dtype=np.int64),
         weight=np.array([weight for lesson in lessons for weight in lesson.weights], dtype=np.float32),
         lesson=np.repeat(np.arange(len(lessons), dtype=np.int64), [len(lesson.written) for lesson in lessons]),
+        kinds=tuple(lesson.kind for lesson in lessons),
     )
 
 
@@ -106,7 +110,7 @@ def separate_rows(prefix: Sequence[int], lessons: Sequence[Lesson]) -> list[Row]
 def joined(rows: Sequence[Row]) -> Row:
     """Several examples to be read in one pass, none of which sees another."""
     begins = np.cumsum([0, *(len(row) for row in rows)])
-    lessons = np.cumsum([0, *(row.lesson.max(initial=-1) + 1 for row in rows)])
+    lessons = np.cumsum([0, *(len(row.kinds) for row in rows)])
     return Row(
         example=np.repeat(np.arange(len(rows), dtype=np.int64), [len(row) for row in rows]),
         tokens=np.concatenate([row.tokens for row in rows]),
@@ -116,4 +120,5 @@ def joined(rows: Sequence[Row]) -> Row:
         target=np.concatenate([row.target for row in rows]),
         weight=np.concatenate([row.weight for row in rows]),
         lesson=np.concatenate([row.lesson + first for row, first in zip(rows, lessons, strict=False)]),
+        kinds=tuple(kind for row in rows for kind in row.kinds),
     )

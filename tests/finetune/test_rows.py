@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-from finetune.row_model import lesson_losses, row_loss, row_losses
-from finetune.rows import Lesson, joined, packed_row, separate_rows
+from finetune.row_model import kind_losses, lesson_losses, row_loss, row_losses
+from finetune.rows import Lesson, Row, joined, packed_row, separate_rows
 
 VOCABULARY = 97
 CPU = torch.device("cpu")
@@ -43,10 +43,20 @@ TOKENS = st.integers(0, VOCABULARY - 1)
 def lessons(draw: st.DrawFn) -> Lesson:
     written = draw(st.lists(TOKENS, min_size=1, max_size=6))
     weights = draw(st.lists(st.sampled_from([0.0, 1.0, 2.5]), min_size=len(written), max_size=len(written)))
-    return Lesson(suffix=tuple(draw(st.lists(TOKENS, max_size=5))), written=tuple(written), weights=tuple(weights))
+    return Lesson(
+        kind="call", suffix=tuple(draw(st.lists(TOKENS, max_size=5))), written=tuple(written), weights=tuple(weights)
+    )
 
 
 EXAMPLES = st.tuples(st.lists(TOKENS, min_size=1, max_size=20), st.lists(lessons(), min_size=1, max_size=5))
+
+
+def by_lesson(model: torch.nn.Module, row: Row) -> list[float]:
+    return lesson_losses(row_losses(model, row, CPU), row)
+
+
+def mean_loss(row: Row) -> float:
+    return float(row_loss(row_losses(MODELS["llama"], row, CPU), row))
 
 
 @pytest.mark.parametrize("family", MODELS)
@@ -58,8 +68,8 @@ def test_each_lesson_of_a_packed_row_has_the_loss_that_it_has_alone(
     prefix, taught = example
     model = MODELS[family]
     with torch.no_grad():
-        packed = lesson_losses(model, packed_row(prefix, taught), CPU)
-        alone = [lesson_losses(model, row, CPU)[0] for row in separate_rows(prefix, taught)]
+        packed = by_lesson(model, packed_row(prefix, taught))
+        alone = [by_lesson(model, row)[0] for row in separate_rows(prefix, taught)]
     assert packed == pytest.approx(alone, abs=1e-4)
 
 
@@ -76,8 +86,8 @@ def test_examples_that_are_read_in_one_pass_have_the_losses_that_they_have_apart
 
 
 def test_a_lesson_has_the_loss_of_the_same_text_as_an_ordinary_prompt() -> None:
-    prefix, lesson = [5, 6, 7], Lesson(suffix=(8, 9), written=(10, 11, 12), weights=(1.0, 1.0, 1.0))
-    other = Lesson(suffix=(8, 9, 10), written=(40,), weights=(1.0,))
+    prefix, lesson = [5, 6, 7], Lesson(kind="call", suffix=(8, 9), written=(10, 11, 12), weights=(1.0, 1.0, 1.0))
+    other = Lesson(kind="call", suffix=(8, 9, 10), written=(40,), weights=(1.0,))
     text = torch.tensor([[*prefix, 8, 9, 10, 11, 12]])
     with torch.no_grad():
         packed = row_losses(MODELS["llama"], packed_row(prefix, [other, lesson]), CPU)[1:]
@@ -88,15 +98,26 @@ def test_a_lesson_has_the_loss_of_the_same_text_as_an_ordinary_prompt() -> None:
 
 def test_what_the_grammar_forces_does_not_count() -> None:
     prefix = [1, 2, 3]
-    forced = Lesson(suffix=(4,), written=(5, 6, 7), weights=(0.0, 1.0, 0.0))
-    free = Lesson(suffix=(4, 5), written=(6,), weights=(1.0,))
+    forced = Lesson(kind="call", suffix=(4,), written=(5, 6, 7), weights=(0.0, 1.0, 0.0))
+    free = Lesson(kind="call", suffix=(4, 5), written=(6,), weights=(1.0,))
     with torch.no_grad():
-        loss = row_loss(MODELS["llama"], packed_row(prefix, [forced]), CPU)
-        assert float(loss) == pytest.approx(float(row_loss(MODELS["llama"], packed_row(prefix, [free]), CPU)), abs=1e-4)
+        assert mean_loss(packed_row(prefix, [forced])) == pytest.approx(mean_loss(packed_row(prefix, [free])), abs=1e-4)
+
+
+def test_losses_are_told_apart_by_what_their_lessons_are_for() -> None:
+    tally = Lesson(kind="tally", suffix=(4,), written=(5,), weights=(4.0,))
+    call = Lesson(kind="call", suffix=(6,), written=(7, 8), weights=(0.0, 1.0))
+    row = packed_row([1, 2, 3], [tally, call])
+    with torch.no_grad():
+        losses = row_losses(MODELS["llama"], row, CPU)
+    assert kind_losses(losses, row) == {
+        "tally": pytest.approx(float(losses[0])),
+        "call": pytest.approx(float(losses[2])),
+    }
 
 
 def test_siblings_and_other_examples_are_not_seen() -> None:
-    row = packed_row([1, 2], [Lesson(suffix=(3,), written=(4, 5), weights=(1.0, 1.0))] * 2)
+    row = packed_row([1, 2], [Lesson(kind="call", suffix=(3,), written=(4, 5), weights=(1.0, 1.0))] * 2)
     both = joined([row, row])
     mask = both.mask
     assert mask.shape == (12, 12)
@@ -109,8 +130,8 @@ def test_siblings_and_other_examples_are_not_seen() -> None:
 
 def test_lesson_that_teaches_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="0 written tokens"):
-        Lesson(suffix=(1,), written=(), weights=())
+        Lesson(kind="call", suffix=(1,), written=(), weights=())
     with pytest.raises(ValueError, match="1 written tokens with 2 weights"):
-        Lesson(written=(1,), weights=(1.0, 1.0))
+        Lesson(kind="call", written=(1,), weights=(1.0, 1.0))
     with pytest.raises(ValueError, match="a prefix and something to learn"):
-        packed_row([], [Lesson(written=(1,), weights=(1.0,))])
+        packed_row([], [Lesson(kind="call", written=(1,), weights=(1.0,))])
