@@ -1,5 +1,4 @@
-"""LiteLLM against a running server, which it takes for any server of OpenAI's API: whole, streamed, and its own proxies
-of the other APIs."""
+"""LiteLLM against a running server, over each of the APIs that it writes itself: whole and streamed."""
 
 from __future__ import annotations
 
@@ -120,3 +119,42 @@ def test_a_refusal_is_litellms_bad_request_with_the_servers_words(serve: Serve) 
     asked = request(serve(), messages=[USER, {"role": "assistant", "content": None, "tool_calls": [call]}, USER])
     with pytest.raises(litellm.BadRequestError, match="did not have response messages: call_a"):
         litellm.completion(**asked)
+
+
+# LiteLLM writes other APIs too: what it takes for Anthropic's, Google's and OpenAI's Responses, the server answers.
+
+
+def over(server: Server, provider: str, base: str, **more: Any) -> Any:
+    return {**request(server, **more), "model": f"{provider}/{server.engine.model}", "api_base": base}
+
+
+def test_calls_over_anthropics_api_whole_and_streamed(serve: Serve) -> None:
+    server = serve([WEATHER, "Mild in all three."])
+    asked = over(server, "anthropic", server.url)
+    message = litellm.completion(**asked).choices[0].message
+    built = litellm.stream_chunk_builder(list(litellm.completion(**asked, stream=True)))
+    assert said(built) == WEATHER
+    results = [{"role": "tool", "tool_call_id": call.id, "content": "12 degrees"} for call in message.tool_calls]
+    answer = litellm.completion(**over(server, "anthropic", server.url, messages=[USER, message, *results]))
+    assert answer.choices[0].message.content == "Mild in all three."
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning")  # LiteLLM's, of the calls that it reads
+def test_calls_over_googles_api_whole_and_streamed(serve: Serve) -> None:
+    server = serve([WEATHER, "Mild in all three."])
+    base = f"{server.url}/v1beta"
+    message = litellm.completion(**over(server, "gemini", base)).choices[0].message
+    built = litellm.stream_chunk_builder(list(litellm.completion(**over(server, "gemini", base), stream=True)))
+    assert said(built) == WEATHER
+    results = [{"role": "tool", "tool_call_id": call.id, "content": "12 degrees"} for call in message.tool_calls]
+    answer = litellm.completion(**over(server, "gemini", base, messages=[USER, message, *results]))
+    assert answer.choices[0].message.content == "Mild in all three."
+
+
+def test_calls_over_responses(serve: Serve) -> None:
+    server = serve([WEATHER])
+    tools = [{"type": "function", **TOOLS[0]["function"]}]
+    asked = {"model": f"openai/{server.engine.model}", "api_base": f"{server.url}/v1", "api_key": "no key"}
+    answer = litellm.responses(**asked, input=USER["content"], tools=tools)
+    calls = [item for item in answer.output if item.type == "function_call"]
+    assert [(call.name, json.loads(call.arguments)) for call in calls] == WEATHER
