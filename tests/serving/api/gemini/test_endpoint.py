@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import httpx
@@ -64,6 +65,20 @@ def test_a_silent_stream_is_kept_alive_by_empty_lines(serve: Serve, monkeypatch:
     response = post(serve(["Hello."], step_s=0.1), "streamGenerateContent?alt=sse")
     assert "".join(part["text"] for part in parts(events(response))) == "Hello."
     assert "\r\n\r\n\r\n" in response.text
+
+
+@pytest.mark.parametrize("form", ["alt=sse", "alt=json"])
+def test_a_client_that_leaves_a_stream_frees_its_branches(serve: Serve, form: str) -> None:
+    server = serve(["A very long answer. " * 200], step_s=0.05)
+    url = f"{server.url}/v1beta/models/scripted:streamGenerateContent?{form}"
+    with httpx.stream("POST", url, json=CONTENTS, timeout=20) as response:
+        pieces = response.iter_bytes()  # held: an iterator that is collected closes the connection
+        next(pieces)
+        assert server.engine.live_branches == 1
+    deadline_s = time.monotonic() + 5
+    while server.engine.live_branches or server.runner.live_turns:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.005)
 
 
 # Errors
