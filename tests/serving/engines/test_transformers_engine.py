@@ -11,10 +11,10 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from grammars.branch import Branch, Sampling
-from grammars.constraint import Constraint
+from grammars.constraint import Constraint, compile_constraint
 from grammars.errors import ContextExceeded, Overloaded, RequestError
 from grammars.tree import PREFIX
-from serving.engines.base import BranchEnded, BranchEvent, BranchProgress, BranchStarted
+from serving.engines.base import BranchEnded, BranchEvent, BranchProgress, BranchStarted, Scope
 from serving.engines.transformers.engine import TransformersEngine
 from serving.engines.transformers.model import Span, TreeModel
 from serving.engines.transformers.row import Row
@@ -167,6 +167,40 @@ async def test_forced_tokens_cost_no_step_and_change_nothing(
 async def test_text_without_a_choice_takes_no_step_at_all(engine: TransformersEngine, prefix: tuple[int, ...]) -> None:
     (end,) = await ends(engine.decode(prefix, [branch(engine, "", Constraint.choice(["yes"]))]))
     assert (end.text, end.reason, end.steps) == ("yes", "complete", 0)
+
+
+@pytest.mark.parametrize("constraint", [FREE, Constraint.schema(WEATHER)], ids=["free text", "JSON"])
+async def test_logprobs_are_those_of_the_model_among_the_allowed_tokens(
+    engine: TransformersEngine, smollm2_folder: Path, prefix: tuple[int, ...], constraint: Constraint
+) -> None:
+    wanted = branch(engine, "", constraint, max_new_tokens=6, logprobs=3, skip_forced=False)
+    events = [event async for event in engine.decode(prefix, [wanted])]
+    [end] = [event for event in events if isinstance(event, BranchEnded)]
+    told = [likely for event in events if isinstance(event, BranchProgress) for likely in event.logprobs]
+    assert len(told) == len(end.tokens) == 6
+    read = torch.tensor([[*prefix, *end.tokens]])
+    with torch.inference_mode():
+        logits = AutoModelForCausalLM.from_pretrained(smollm2_folder, dtype=torch.float32)(read).logits[0]
+    matcher = compile_constraint(constraint, engine.tokenizer).matcher()
+    for place, (token, likely) in enumerate(zip(end.tokens, told, strict=True)):
+        allowed = torch.tensor(matcher.allowed() or ())
+        expected = torch.log_softmax(logits[len(prefix) + place - 1][allowed], dim=-1)
+        values, best = expected.topk(min(3, len(allowed)))
+        assert likely.logprob == pytest.approx(float(expected[allowed == token]), abs=1e-3)
+        assert [top.logprob for top in likely.top] == pytest.approx(values.tolist(), abs=1e-3)
+        assert [top.text for top in likely.top] == [engine.tokenizer.decode([int(allowed[index])]) for index in best]
+        matcher.consume(token)
+
+
+async def test_prefix_that_is_still_held_is_told_and_another_tenants_is_not(engine: TransformersEngine) -> None:
+    async def cached(tenant: str) -> int | None:
+        written = engine.decode(read, [branch(engine, "", max_new_tokens=1)], Scope(tenant=tenant))
+        [started] = [event async for event in written if isinstance(event, BranchStarted)]
+        return started.cached_tokens
+
+    read = engine.tokenizer.encode("A text that nobody has read before, in any of these tests.")
+    # A branch without a suffix reads the prefix's last token for itself.
+    assert [await cached(tenant) for tenant in ("a", "a", "b")] == [0, len(read) - 1, 0]
 
 
 async def test_limit_cuts_a_branch_and_says_so(engine: TransformersEngine, prefix: tuple[int, ...]) -> None:
