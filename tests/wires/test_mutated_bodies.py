@@ -6,8 +6,9 @@ import asyncio
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pytest
@@ -17,9 +18,10 @@ from pydantic_core import from_json
 from serving.api.anthropic_messages.wire import MessagesRequest
 from serving.api.gemini.wire import GenerateContentRequest
 from serving.api.openai_chat.wire import ChatRequest
+from serving.api.openai_responses.wire import ResponsesRequest
 from tests.wires.in_process import Response, application, post
 from tests.wires.mutations import mutated_bodies
-from tests.wires.valid_bodies import chat_bodies, gemini_bodies, messages_bodies
+from tests.wires.valid_bodies import chat_bodies, gemini_bodies, messages_bodies, responses_bodies
 
 BODIES = 10_000
 A_FEW = 300
@@ -37,10 +39,12 @@ class Wire:
     model: type[BaseModel]
     place: Callable[[Any], str | None]
 
-    @property
+    @cached_property
     def fields(self) -> set[str]:
-        """The names that a place may begin with."""
-        return {name for own, field in self.model.model_fields.items() for name in (own, field.alias) if name}
+        """The names of all fields that the wire has anywhere."""
+        return {
+            name for by_alias in (True, False) for name in names_in(self.model.model_json_schema(by_alias=by_alias))
+        }
 
 
 def openai_place(error: Any) -> str | None:
@@ -63,6 +67,7 @@ def gemini_place(error: Any) -> str | None:
 
 WIRES = {
     "chat": Wire(["/v1/chat/completions"], chat_bodies, ChatRequest, openai_place),
+    "responses": Wire(["/v1/responses"], responses_bodies, ResponsesRequest, openai_place),
     "messages": Wire(["/v1/messages", "/v1/messages/count_tokens"], messages_bodies, MessagesRequest, anthropic_place),
     "gemini": Wire(
         [f"{GEMINI}:generateContent", f"{GEMINI}:streamGenerateContent?alt=sse", f"{GEMINI}:streamGenerateContent"],
@@ -71,6 +76,17 @@ WIRES = {
         gemini_place,
     ),
 }
+
+
+def names_in(value: Any) -> Iterator[str]:
+    """All names of members in the value, in parts where they have dots."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from re.sub(r"\[\d+\]", "", name).split(".")
+            yield from names_in(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from names_in(inner)
 
 
 def is_object(body: bytes) -> bool:
@@ -104,8 +120,8 @@ def fault(wire: Wire, body: bytes, response: Response) -> str | None:
     place = wire.place(response.json())
     if place is None:
         return "names no field" if is_object(body) else None
-    root = re.split(r"[.\[]", place)[0]
-    return None if root in {*wire.fields, *(from_json(body) if is_object(body) else ())} else f"names {place!r}"
+    names = {name for name in re.sub(r"\[\d+\]", "", place).split(".") if name}
+    return None if names <= {*wire.fields, *names_in(from_json(body))} else f"names {place!r}"
 
 
 async def tried(wire: Wire, count: int, seed: int) -> tuple[Counter[int], list[tuple[str, bytes, bytes]]]:

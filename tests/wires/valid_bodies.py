@@ -49,8 +49,59 @@ def chat_bodies() -> list[dict[str, Any]]:
             },
         },
         {**plain, "messages": history, "tools": tools[:1], "tool_choice": "none"},
+        {
+            **plain,
+            "max_tokens": 200,
+            "response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": MAP}},
+        },
+        {**plain, "logprobs": True, "top_logprobs": 2, "n": 2},
+        {**plain, "tools": [{"type": "mcp", "server_label": "own", "server_url": "polycall", "allowed_tools": []}]},
         {**plain, "tools": tools[2:], "polycall": {"exact_tools": ["now", "now"], "require_approval": "never"}},
     ]
+
+
+def responses_bodies() -> list[dict[str, Any]]:
+    tools = [
+        {"type": "function", "name": "weather", "description": "Of a city.", "parameters": WEATHER, "strict": True},
+        {"type": "function", "name": "map", "parameters": MAP},
+        {"type": "function", "name": "now", "strict": None},
+    ]
+    call = {"type": "function_call", "call_id": "call_1", "name": "weather", "arguments": '{"city": "Oslo"}'}
+    history = [
+        {"role": "developer", "content": "Be brief."},
+        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Oslo?"}]},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "I look."}]},
+        {**call, "id": "fc_1", "status": "completed"},
+        {**call, "call_id": "call_2"},
+        {"type": "function_call_output", "call_id": "call_2", "output": "3 C"},
+        {"type": "function_call_output", "call_id": "call_1", "output": [{"type": "input_text", "text": "2 C"}]},
+        {
+            "type": "mcp_call",
+            "id": "mcp_9",
+            "server_label": "polycall",
+            "name": "clock",
+            "arguments": "{}",
+            "output": "noon",
+            "error": None,
+            "status": "completed",
+        },
+    ]
+    plain = {"model": "scripted", "input": "Oslo?", "max_output_tokens": 24}
+    answer = {"format": {"type": "json_schema", "name": "place", "schema": MAP, "strict": True}}
+    return [
+        {**plain, "instructions": "Be brief.", "temperature": 0.7, "top_p": 0.9, "user": "ada", "store": False},
+        {**plain, "stream": True, "metadata": {"team": "a"}, "text": {"format": {"type": "text"}}},
+        {**plain, "tools": tools, "polycall": EXTENSION, "max_tool_calls": 3, "truncation": "disabled"},
+        {**plain, "tools": tools, "tool_choice": "required", "parallel_tool_calls": False, "stream": True},
+        {**plain, "tools": tools, "tool_choice": {"type": "function", "name": "map"}},
+        {
+            **plain,
+            "tools": tools,
+            "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "now"}]},
+        },
+        {**plain, "input": history, "tools": tools[:1], "tool_choice": "none"},
+        {**plain, "max_output_tokens": 200, "text": answer, "include": ["message.output_text.logprobs"]},
+    ]  # fmt: skip
 
 
 def messages_bodies() -> list[dict[str, Any]]:

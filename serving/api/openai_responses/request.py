@@ -105,6 +105,7 @@ def places(asked: ResponsesRequest, history: History) -> Places:
     for index, place in enumerate(history.places, start=before):
         ours = f"messages[{index}]"
         names[ours] = place
+        names[f"{ours}.tool_calls"] = place
         names[f"{ours}.tool_call_id"] = f"{place}.call_id"
         for number, call in enumerate(history.messages[index - before].calls):
             names[f"{ours}.tool_calls[{number}].function.arguments"] = f"{history.call_places[call.id]}.arguments"
