@@ -72,9 +72,7 @@ class Started:
 class Execution:
     """The calls of one turn. Belongs to one event loop."""
 
-    def __init__(
-        self, shared: Shared, tools: ToolSet, tell: Tell, recorder: CallRecorder, options: Options
-    ) -> None:
+    def __init__(self, shared: Shared, tools: ToolSet, tell: Tell, recorder: CallRecorder, options: Options) -> None:
         self._shared = shared
         self._tools = tools
         self._tell = tell

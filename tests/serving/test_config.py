@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from grammars.errors import ConfigurationError
+from serving.build import server_opener
 from serving.config import load_settings
+from serving.execute.mcp.by_request import RequestServers
 
 
 @pytest.fixture(autouse=True)
@@ -61,9 +63,20 @@ def test_the_served_name_is_the_models_unless_another_is_given(options: dict[str
     assert load_settings(options).served_name == name
 
 
+def test_servers_that_requests_name_are_connected_to_where_the_operator_says(toml: Any) -> None:
+    assert server_opener(load_settings({"model": "m"})) is None
+    networks = 'request_mcp_networks = ["10.1.0.0/16", "::1/128"]'
+    allowed = load_settings({}, toml(f'model = "m"\nrequest_mcp = true\n{networks}'))
+    assert [str(network) for network in allowed.request_mcp_networks] == ["10.1.0.0/16", "::1/128"]
+    assert isinstance(server_opener(allowed), RequestServers)
+    with pytest.raises(ConfigurationError, match="request_mcp_networks"):
+        server_opener(load_settings({}, toml(f'model = "m"\n{networks}')))
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
+        ('model = "m"\nrequest_mcp_networks = ["10.1.0.0/8"]', "request_mcp_networks"),
         ('model = "m"\nprot = 1', "unknown setting 'prot'"),
         ('model = "m"\nport = 70000', "port: "),
         ('model = "m"\nport = "many"', "port: "),

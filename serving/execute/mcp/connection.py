@@ -76,9 +76,11 @@ class Session:
                 self.retire()
 
     async def end(self) -> None:
-        """End the session, with the calls in it."""
+        """End the session, with the calls in it; one that is not open yet does not have to be left in good order."""
         self._retired = True
         self._over.set()
+        if not self.opened.done():
+            self._task.cancel()
         _, late = await asyncio.wait({self._task}, timeout=CLOSE_S)
         for task in late:
             logger.error("the session with the MCP server %r did not end in time", self._name)

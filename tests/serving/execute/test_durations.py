@@ -41,3 +41,9 @@ def test_the_first_call_is_taken_whole_and_later_ones_move_it() -> None:
     for _ in range(20):
         durations.learn(look, 2.0)
     assert durations.expected_s(look) == pytest.approx(2.0, abs=0.01)
+
+
+def test_nothing_is_learned_of_a_tool_that_is_believed() -> None:
+    durations = Durations()
+    durations.learn(tool(duration_s=0.5), 9.0)
+    assert durations.expected_s(tool()) == FIRST_S

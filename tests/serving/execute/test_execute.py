@@ -16,6 +16,7 @@ from pydantic import AfterValidator
 
 from grammars.tools import ToolCall
 from serving.execute.execute import CallFinished, CallStarted, Execution, ExecutionEvent, Executor
+from serving.execute.facts import Resource
 from serving.execute.registry import Registry
 
 registry = Registry()
@@ -267,3 +268,41 @@ def test_an_executor_runs_only_what_is_registered() -> None:
     assert executor.runs("nap")
     assert not executor.runs("somebody_elses")
     assert [tool.name for tool in executor.tools][:2] == ["nap", "blocking_nap"]
+
+
+async def test_an_executor_of_some_tools_runs_those_only_and_shares_what_bounds_them() -> None:
+    tools = Registry()
+    tools.resource(Resource(name="one", capacity=1))
+    running: list[int] = []
+    most: list[int] = []
+
+    @tools.tool(resource="one")
+    async def alone() -> None:
+        running.append(1)
+        most.append(len(running))
+        await asyncio.sleep(0.02)
+        running.pop()
+
+    @tools.tool()
+    async def other() -> None: ...
+
+    whole = Executor(tools)
+    narrow = whole.only(tool for tool in whole.server_tools if tool.tool.name == "alone")
+    assert [tool.name for tool in narrow.tools] == ["alone"]
+    assert (narrow.runs("alone"), narrow.runs("other"), whole.runs("other")) == (True, False, True)
+    finished: list[CallFinished] = []
+
+    def hear(event: ExecutionEvent) -> None:
+        if isinstance(event, CallFinished):
+            finished.append(event)
+
+    executions = [executor.begin(hear) for executor in (whole, narrow)]
+    for number, execution in enumerate(executions):
+        execution.start(ToolCall(id=f"alone {number}", name="alone", arguments={}))
+        execution.start(ToolCall(id=f"other {number}", name="other", arguments={}))
+        execution.close_round()
+    while any(execution.running for execution in executions):
+        await asyncio.sleep(0.005)
+    errors = {done.call.id: done.result.error.kind for done in finished if done.result.error is not None}
+    assert errors == {"other 1": "unknown_tool"}
+    assert most == [1, 1]

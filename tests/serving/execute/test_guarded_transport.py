@@ -184,6 +184,15 @@ async def test_redirect_to_a_name_of_a_private_address_is_refused() -> None:
         assert inner.asked == []
 
 
+async def test_target_is_asked_for_in_place_of_what_the_layers_above_know() -> None:
+    with served() as (service, url):
+        async with client_for(url, credentials=Credentials(target=Secret("URL", "/echo?key=1"))) as client:
+            answer = await client.get(f"{url}/")
+        assert answer.json()["query"] == {"key": "1"}
+        assert str(answer.request.url) == f"{url}/"
+        assert service.asked[0].url.path == "/echo"
+
+
 async def test_redirect_to_an_allowed_address_is_followed_without_the_secrets() -> None:
     with served() as (home, url), served("127.0.0.2") as (other, other_url):
         allowed = AllowedAddresses(private=(ip_network("127.0.0.0/8"),))

@@ -34,6 +34,14 @@ def test_secret_shows_its_name_only() -> None:
     assert repr(Secret("KEY", KEY)) == "Secret('KEY')"
 
 
+@pytest.mark.parametrize("value", ["", "eu", "seven77"])
+def test_value_that_is_too_short_to_be_a_secret_is_left_in_texts(value: str) -> None:
+    region = Secret("REGION", value)
+    assert region.reveal() == value
+    for text in (value, b64encode(value.encode()).decode()):
+        assert Redactor([region]).text(text) == text
+
+
 @pytest.mark.parametrize(("value", "says"), [(None, "not set"), ("  ", "not set"), ("short", "fewer than 8")])
 def test_variable_that_holds_no_secret_is_refused(
     monkeypatch: pytest.MonkeyPatch, value: str | None, says: str
