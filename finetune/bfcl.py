@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from itertools import islice
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -41,6 +42,9 @@ CATEGORIES = (
 
 LANGUAGES = {"simple_java": "Java", "simple_javascript": "JavaScript"}
 """The language of a category's functions, where it is not Python."""
+
+LISTS_IDS = "BFCL_v4_format_sensitivity.json"
+"""The one file that has no questions, but the ids of those of other categories."""
 
 JSON_TYPES = {
     "array": "array",
@@ -149,12 +153,44 @@ def accepts(function: Mapping[str, Any], name: str, accepted: Sequence[Any], cat
     return bool(verdict["valid"])
 
 
+def function_names() -> Iterator[str]:
+    """The name of every function that a category of one turn offers."""
+    for category in CATEGORIES:
+        for row in read_rows(f"BFCL_v4_{category}.json"):
+            yield from (function["name"] for function in row["function"])
+
+
+def questions() -> Iterator[str]:
+    """Everything that a user says in BFCL, in all of its categories, those that it does not use any more included."""
+    for folder in ("", "unused_datasets/question/"):
+        for file in (data_folder() / folder).iterdir():
+            if file.name.endswith(".json") and file.name != LISTS_IDS:
+                for row in read_rows(folder + file.name):
+                    yield from user_texts(row.get("question", []))
+
+
+def user_texts(question: Any) -> Iterator[str]:
+    """What the user says: a text, a message, or a list of these, however deep."""
+    if isinstance(question, str):
+        yield question
+    elif isinstance(question, Mapping):
+        if question.get("role") == "user":
+            yield question["content"]
+    else:
+        for part in question:
+            yield from user_texts(part)
+
+
 def read_rows(name: str) -> list[dict[str, Any]]:
+    text = (data_folder() / name).read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def data_folder() -> Traversable:
     try:
-        text = (files("bfcl_eval") / "data" / name).read_text(encoding="utf-8")
+        return files("bfcl_eval") / "data"
     except ModuleNotFoundError as error:
         raise ConfigurationError("BFCL is not installed: pip install --no-deps bfcl-eval==2026.3.23") from error
-    return [json.loads(line) for line in text.splitlines()]
 
 
 def read_case(row: Mapping[str, Any], category: str, ground_truth: Sequence[Mapping[str, Any]]) -> Case:

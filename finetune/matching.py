@@ -46,9 +46,9 @@ def match(gold: Sequence[GoldCall], calls: Sequence[ToolCall]) -> Matching:
     size = len(gold) + len(calls) + 1
     due = size * size
     fault = size * (due + size)
-    most_faults = sum(len(call.arguments) for call in (*gold, *calls))
+    most_faults = sum(len(one.arguments) for one in gold) + sum(len(call.arguments) for call in calls)
     same_tool = size * (most_faults + 1) * fault
-    graph = Graph()
+    graph: Graph[tuple[str, int]] = Graph()
     for place, one in enumerate(gold):
         for index, call in enumerate(calls):
             weight = one.is_due * due + size - abs(place - index)

@@ -1,0 +1,83 @@
+"""OpenAI's chat format: messages with `tool_calls`, and tools. Everything that the assistant said is an example."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from finetune.readers.example import Example, decisions
+from finetune.readers.rows import Row, Unreadable, field, json_field
+from grammars.conversation import Message
+from grammars.tools import Tool, ToolCall
+
+
+def read_openai_log(row: Row) -> list[Example]:
+    tools = [read_tool(tool) for tool in json_field(row.value, "tools")] if row.value.get("tools") else []
+    messages = [read_message(message) for message in field(row.value, "messages", list)]
+    return list(decisions(row.id, "openai", messages, tools))
+
+
+def read_tool(tool: Any) -> Tool:
+    """A tool as the chat API has it, or the function alone."""
+    if isinstance(tool, str):
+        try:
+            tool = json.loads(tool)
+        except (ValueError, RecursionError) as error:
+            raise Unreadable(f"a tool is no JSON: {error}") from None
+    if not isinstance(tool, dict):
+        raise Unreadable("a tool is a JSON object")
+    function = tool.get("function", tool)
+    if not isinstance(function, dict):
+        raise Unreadable("a tool's function is a JSON object")
+    parameters = function.get("parameters") or {"type": "object", "properties": {}}
+    if not isinstance(parameters, dict):
+        raise Unreadable("a tool's parameters are a JSON Schema")
+    return Tool(
+        name=field(function, "name", str), description=str(function.get("description") or ""), parameters=parameters
+    )
+
+
+def read_message(message: Any) -> Message:
+    if not isinstance(message, dict):
+        raise Unreadable("a message is a JSON object")
+    role, text = message.get("role"), read_text(message.get("content"))
+    if role in ("system", "developer"):
+        return Message(role="system", text=text)
+    if role == "user":
+        return Message(role="user", text=text)
+    if role == "tool":
+        return Message(role="tool", text=text, call_id=field(message, "tool_call_id", str))
+    if role == "assistant":
+        if message.get("function_call"):
+            raise Unreadable("'function_call' has no id that a result could name; write it as 'tool_calls'")
+        calls = tuple(read_call(call) for call in message.get("tool_calls") or ())
+        return Message(role="assistant", text=text, calls=calls)
+    raise Unreadable(f"no role is called {role!r}")
+
+
+def read_call(call: Any) -> ToolCall:
+    if not isinstance(call, dict):
+        raise Unreadable("a tool call is a JSON object")
+    function: Mapping[str, Any] = field(call, "function", dict)
+    arguments = function.get("arguments")
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments or "{}")
+        except (ValueError, RecursionError) as error:
+            raise Unreadable(f"the arguments of {function.get('name')!r} are no JSON: {error}") from None
+    if not isinstance(arguments, dict):
+        raise Unreadable(f"the arguments of {function.get('name')!r} are no object")
+    return ToolCall(id=field(call, "id", str), name=field(function, "name", str), arguments=arguments)
+
+
+def read_text(content: Any) -> str:
+    """The text of a message, also where it comes in parts."""
+    if content is None or isinstance(content, str):
+        return content or ""
+    if not isinstance(content, list):
+        raise Unreadable("the content of a message is text or a list of parts")
+    for part in content:
+        if not isinstance(part, dict) or not isinstance(part.get("text"), str):
+            raise Unreadable("the content of a message has a part that is no text")
+    return "".join(part["text"] for part in content)
