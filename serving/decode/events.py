@@ -42,7 +42,10 @@ class CallFailed:
 
 @dataclass(frozen=True, kw_only=True)
 class StreamSpan:
-    """When one stream of the round decoded, for timelines. `label` says what it wrote: plan, text, or a tool's name."""
+    """When one stream of the round decoded, for timelines. `label` says what it wrote.
+
+    That is a plan, a text, calls, the decision for a text, or a call, whose tool it names.
+    """
 
     label: str
     start_s: float

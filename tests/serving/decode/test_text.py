@@ -40,9 +40,9 @@ UNIQUE: dict[str, Any] = {"type": "array", "items": {"type": "integer"}, "maxIte
 
 
 @EITHER
-@pytest.mark.parametrize("mode", ["auto", "none"])
-async def test_answer_is_what_the_schema_asks_for(mode: Any, decoding: Decoding) -> None:
-    round = Round(conversation(Choice(mode=mode)), plan=outline(), stream="Well, ", text=OSLO)
+@pytest.mark.parametrize("choice", [Choice(), Choice(most=1), Choice(mode="none")])
+async def test_answer_is_what_the_schema_asks_for(choice: Choice, decoding: Decoding) -> None:
+    round = Round(conversation(choice), plan=outline(), stream="Well, ", text=OSLO)
     events = await round.run(decoding=decoding, answer_schema=CITY)
     assert (text_of(events), ended(events).reason) == (OSLO, "text")
 
