@@ -62,6 +62,21 @@ def instructions(messages: Sequence[Message]) -> int:
     return next((index for index, message in enumerate(messages) if message.role != "system"), len(messages))
 
 
+def meant(
+    kept: Mapping[str, HiddenRound], messages: Sequence[Message], decided: Iterable[str]
+) -> dict[str, HiddenRound]:
+    """Those rounds whose calls the history has as handed back, and the one whose calls are decided now.
+
+    A message with just the calls that waited for approval is none of these: it shows what came of them.
+    """
+    names = {round_name(decided)}
+    for message in messages:
+        name = handed_back_name(message) or ""
+        if name in kept and not {call.id for call in message.calls} <= {*kept[name].awaiting}:
+            names.add(name)
+    return {name: hidden for name, hidden in kept.items() if name in names}
+
+
 def unshown(messages: Sequence[Message], kept: Mapping[str, HiddenRound]) -> tuple[Message, ...]:
     """The client's history without the calls of these rounds that the server ran. Some wires show them to the client,
     which then sends them back; the journal knows better where they stood.

@@ -15,7 +15,7 @@ from serving.decode.events import TextWritten
 from serving.execute.execute import CallFinished, CallStarted
 from serving.execute.journal import Hold, Idempotency, Journal, JournaledTurn, Kept
 from serving.execute.turn_recorder import TurnRecorder
-from serving.hidden_rounds import HiddenRound, handed_back_name, read_hidden, restore, round_name, unshown
+from serving.hidden_rounds import HiddenRound, handed_back_name, meant, read_hidden, restore, round_name, unshown
 from serving.turn_account import RoundRecord, read_record
 from serving.turn_events import CallHandedBack, ToolsListed, TurnBegan, TurnEnded, TurnEvent
 
@@ -63,7 +63,7 @@ class TurnBook:
         if by_id:
             names.add(round_name(by_id))
         found = await self._journal.kept(self._turn.caller, sorted(names))
-        kept = {name: read_hidden(text) for name, text in found.items()}
+        kept = meant({name: read_hidden(text) for name, text in found.items()}, messages, by_id)
         said = unshown(messages, kept)
         opening = open_round(said, kept, by_id)
         if opening is None:
@@ -110,8 +110,9 @@ async def begin_turn(journal: Journal, caller: str, idempotency: Idempotency | N
 async def restored(journal: Journal, caller: str, messages: Sequence[Message]) -> tuple[Message, ...]:
     """The client's history with what the server did put back, but for rounds that wait for approval."""
     names = {name for message in messages if (name := handed_back_name(message)) is not None}
-    found = {name: read_hidden(text) for name, text in (await journal.kept(caller, sorted(names))).items()}
-    return restore(messages, {name: hidden for name, hidden in found.items() if not hidden.awaiting})
+    kept = await journal.kept(caller, sorted(names))
+    found = meant({name: read_hidden(text) for name, text in kept.items()}, messages, ())
+    return restore(unshown(messages, found), {name: hidden for name, hidden in found.items() if not hidden.awaiting})
 
 
 def written_answer(events: Sequence[TurnEvent]) -> str:

@@ -138,9 +138,8 @@ class HistoryReader:
 
     def _settle_decisions(self) -> None:
         """The model answered after these decisions: they were acted on. It read of what was denied."""
-        if not self._decisions:
-            return
-        self._end_answer()
+        if self._decisions and self._answer.calls:
+            self._end_answer()
         for place, decision in self._decisions:
             call = self._asked.get(decision.call_id)
             if call is not None and not decision.approve:
