@@ -21,6 +21,7 @@ from google.genai import types
 from grammars.constraint import Constraint
 from grammars.tools import json_text
 from serving.engines.scripted import Answer
+from serving.execute.registry import Registry
 from tests.serving.api.api_server import Call, Server, is_text, serving
 
 SYSTEM = "You are brief."
@@ -58,17 +59,30 @@ class Asked:
         return self.server.engine.model
 
 
+def registry() -> Registry:
+    tools = Registry()
+
+    @tools.tool()
+    def lookup(word: str) -> str:
+        """What a word means."""
+        return f"it means {word}"
+
+    return tools
+
+
 @pytest.fixture(scope="module")
 def asked() -> Iterator[Asked]:
     read: list[str] = []
 
     def script(text: str, constraint: Constraint) -> Answer:
         read.append(text)
-        return f"I have read {sha256(text.encode()).hexdigest()}." if is_text(constraint) else None
+        if is_text(constraint):
+            return f"I have read {sha256(text.encode()).hexdigest()}."
+        return "end" if "it means " in text else None  # what the server looked up is enough
 
     with ExitStack() as stack:
         for serve in serving():
-            server = serve(script)
+            server = serve(script, registry=registry())
             anthropic = stack.enter_context(Anthropic(base_url=server.url, api_key="none", max_retries=0))
             options = types.HttpOptions(base_url=server.url)
             google = stack.enter_context(genai.Client(api_key="none", http_options=options))
@@ -203,15 +217,8 @@ WIRES: dict[str, Callable[..., Said]] = {
 }
 
 
-@pytest.mark.parametrize(
-    ("count", "decoding"),
-    [(0, "parallel"), (1, "parallel"), (2, "parallel"), (8, "parallel"), (32, "parallel"), (8, "sequential")],
-)
-def test_the_same_conversation_gives_the_same_calls_and_the_same_text_on_every_wire(
-    asked: Asked, count: int, decoding: str
-) -> None:
-    exact = [list(TOOLS)[number % 2] for number in range(count)]
-    extension = {"exact_tools": exact, "decoding": decoding} if exact else {}
+def everywhere(asked: Asked, extension: dict[str, Any]) -> tuple[dict[str, Said], dict[str, list[str]]]:
+    """What every client got, and what the model read for it, in both forms."""
     got: dict[str, Said] = {}
     read: dict[str, list[str]] = {}
     for wire, converse in WIRES.items():
@@ -220,9 +227,34 @@ def test_the_same_conversation_gives_the_same_calls_and_the_same_text_on_every_w
             form = f"{wire}, {'streamed' if streamed else 'whole'}"
             got[form] = converse(asked, extension, streamed=streamed)
             read[form] = sorted(asked.read)
+    return got, read
+
+
+@pytest.mark.parametrize(
+    ("count", "decoding"),
+    [(0, "parallel"), (1, "parallel"), (2, "parallel"), (8, "parallel"), (32, "parallel"), (8, "sequential")],
+)
+def test_the_same_conversation_gives_the_same_calls_and_the_same_text_on_every_wire(
+    asked: Asked, count: int, decoding: str
+) -> None:
+    exact = [list(TOOLS)[number % 2] for number in range(count)]
+    got, read = everywhere(asked, {"exact_tools": exact, "decoding": decoding} if exact else {})
     expected = got["chat, whole"]
     assert sorted(name for name, _ in expected.calls) == sorted(exact)
     assert expected.text
     assert QUESTION in read["chat, whole"][0]
+    assert read == dict.fromkeys(read, read["chat, whole"])
+    assert got == dict.fromkeys(got, expected)
+
+
+@pytest.mark.parametrize(
+    "exact", [["lookup", "lookup"], ["lookup", "weather", "lookup", "local_time"]], ids=["alone", "beside_the_clients"]
+)
+def test_calls_that_the_server_runs_change_nothing_of_that(asked: Asked, exact: list[str]) -> None:
+    got, read = everywhere(asked, {"exact_tools": exact})
+    expected = got["chat, whole"]
+    assert sorted(name for name, _ in expected.calls) == sorted(name for name in exact if name in TOOLS)
+    assert expected.text
+    assert max(text.count("it means ") for text in read["chat, whole"]) == 2
     assert read == dict.fromkeys(read, read["chat, whole"])
     assert got == dict.fromkeys(got, expected)
