@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 from grammars.constraint import Constraint
 from serving.api.app import ApiOptions
-from serving.callers import ApiKey
+from serving.callers import ApiKey, Caller
 from serving.engines.scripted import Answer, Failure
 from serving.execute.registry import Registry
 from tests.serving.api.api_server import Call, Rounds, Said, Serve, Server
@@ -369,11 +369,86 @@ def test_a7_the_plain_runner_goes_on_until_text(wired: Wired) -> None:
     assert log.lines == ["run Bern", "run Atlantis", "run Oslo", "run Bern"]
 
 
-def test_a_conversation_that_the_server_should_keep_is_refused_so_that_the_runner_sends_all_of_it(wired: Wired) -> None:
-    wire = wired()
+# Threads: conversations that the server holds
+
+
+def test_a_thread_brings_only_what_is_new_and_the_model_reads_all_of_it(wired: Wired) -> None:
+    wire = wired([CITIES, "Mild.", CITIES[:1], "Still mild."])
+    thread = wire.client.beta.messages.thread(
+        model="scripted", max_tokens=4096, system="Be kind.", tools=TOOLS, messages=[ASKED]
+    )
+    heard = wire.listen()
+    first = thread.send()
+    assert calls_of(first) == CITIES
+    with thread.stream({"role": "user", "content": [result(block) for block in first.content]}) as stream:
+        second = stream.get_final_message()
+    third = thread.send(ASKED)
+    last = thread.send({"role": "user", "content": [result(third.content[0])]})
+    assert [text_of(second), calls_of(third), text_of(last)] == ["Mild.", CITIES[:1], "Still mild."]
+    assert thread.previous_message_id == last.id
+    in_thread = heard[-1]
+    whole = list(thread.messages[:-1])
+    wire.ask(system="Be kind.", tools=TOOLS, messages=whole)
+    assert heard[-1] == in_thread
+
+
+def test_the_runner_needs_no_second_attempt_for_its_thread(wired: Wired, caplog: pytest.LogCaptureFixture) -> None:
+    wire, log = wired([CITIES[:1], "Mild."]), Log()
+    with caplog.at_level("INFO", logger="anthropic"):
+        assert text_of(wire.runner(log.tool()).until_done()) == "Mild."
+    assert "thread" not in caplog.text
+
+
+def test_a_message_may_be_continued_more_than_once(wired: Wired) -> None:
+    wire = wired(["Hello.", "And you?"])
+    create = wire.client.beta.messages.create
+    asked: Any = {"model": "scripted", "max_tokens": 99, "messages": [ASKED]}
+    first = create(**asked, thread={"type": "create"})
+    again: Any = {"type": "continue", "previous_message_id": first.id}
+    assert text_of(create(**asked, thread=again)) == text_of(create(**asked, thread=again)) == "And you?"
+
+
+def test_a_thread_that_is_not_there_is_said_in_the_words_that_the_client_acts_on(wired: Wired) -> None:
+    keys = (
+        ApiKey(key="secret of one", caller=Caller(name="one")),
+        ApiKey(key="secret of two", caller=Caller(name="two")),
+    )
+    wire = wired(options=ApiOptions(keys=keys))
+    asked: Any = {"model": "scripted", "max_tokens": 99, "messages": [ASKED]}
+    kept = wire.client.beta.messages.create(**asked, thread={"type": "create"}).id
+    apart = wire.client.beta.messages.create(**asked).id
+    other = wire.client.copy(api_key="secret of two")
+    for client, previous in ((other, kept), (wire.client, apart), (wire.client, "msg_00"), (wire.client, "no id")):
+        with pytest.raises(anthropic.NotFoundError) as missing:
+            client.beta.messages.create(**asked, thread={"type": "continue", "previous_message_id": previous})
+        assert missing.value.error_code == "thread_not_found"
+        assert str(missing.value.api_message).startswith("thread.previous_message_id: ")
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"system": "Be kind."}, "system: "),
+        ({"tools": TOOLS}, "tools: "),
+        ({"messages": [ASKED]}, "thread: `tool_use` ids were found without `tool_result` blocks immediately after: "),
+        ({"messages": []}, "thread: `tool_use` ids were found without `tool_result` blocks immediately after: "),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_stray"}]}]},
+            "messages[0].content[0].tool_use_id: unexpected",
+        ),
+    ],
+)
+def test_what_does_not_continue_a_thread_is_refused_by_its_place(
+    wired: Wired, fields: dict[str, Any], says: str
+) -> None:
+    wire = wired([THREE])
+    asked: Any = {"model": "scripted", "max_tokens": 4096, "messages": [ASKED]}
+    first = wire.client.beta.messages.create(**asked, tools=TOOLS, thread={"type": "create"})
     with pytest.raises(anthropic.BadRequestError) as refused:
-        wire.client.beta.messages.create(model="scripted", max_tokens=9, messages=[ASKED], thread={"type": "create"})
-    assert refused.value.error_code == "thread_unsupported_request"
+        wire.client.beta.messages.create(
+            **{**asked, **fields}, thread={"type": "continue", "previous_message_id": first.id}
+        )
+    assert str(refused.value.api_message).startswith(says)
 
 
 # A8: the same turn as OpenAI's

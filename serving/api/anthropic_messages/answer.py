@@ -35,6 +35,10 @@ from serving.decode.events import TextWritten
 from serving.execute.execute import CallFinished, CallStarted
 from serving.turn_events import CallHandedBack, TurnBegan, TurnEnded, TurnEvent
 
+MESSAGE = "msg_"
+TURN = "turn_"
+"""How the ids of messages begin, and of the turns whose they are."""
+
 
 class MessagesAnswer:
     """Writes one answer, of a turn from `TurnBegan` on.
@@ -162,7 +166,7 @@ def dumped(sent: BaseModel) -> str:
 
 def message_id(turn_id: str) -> str:
     """The id of the turn's message: the same when it is given again."""
-    return f"msg_{turn_id.removeprefix('turn_')}"
+    return MESSAGE + turn_id.removeprefix(TURN)
 
 
 def tool_use(call: ToolCall, arguments: dict[str, object]) -> ToolUseBlock:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-from grammars.errors import RequestError
 from serving.api.errors import Fault
 
 KINDS: dict[int, str] = {
@@ -19,12 +18,6 @@ KINDS: dict[int, str] = {
     HTTPStatus.GATEWAY_TIMEOUT: "timeout_error",
 }
 """The type of an error by its status; the others are `invalid_request_error`, or `api_error` where it is ours."""
-
-
-class ThreadRefused(RequestError):
-    """The request wants the server to keep its conversation. Anthropic's client reads the code and sends all of it."""
-
-    code = "thread_unsupported_request"
 
 
 def anthropic_error(fault: Fault) -> dict[str, Any]:

@@ -15,16 +15,7 @@ from grammars.conversation import Message
 from grammars.errors import RequestError
 from grammars.tools import CallError, ToolCall, ToolResult
 from serving.api.anthropic_messages.tool_use_ids import call_id
-from serving.api.anthropic_messages.wire import (
-    AssistantMessage,
-    SystemMessage,
-    TextBlock,
-    ToolResultBlock,
-    ToolUseBlock,
-    UserMessage,
-)
-
-AnyMessage = UserMessage | AssistantMessage | SystemMessage
+from serving.api.anthropic_messages.wire import AnyMessage, TextBlock, ToolResultBlock, ToolUseBlock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,14 +68,16 @@ class History:
         self.called = {}
 
 
-def read_history(messages: Sequence[AnyMessage], system: str | list[TextBlock] | None) -> History:
-    """The whole history. Raises `RequestError`, in Anthropic's words, where calls and results do not match."""
+def read_history(messages: Sequence[AnyMessage], system: str | list[TextBlock] | None, *, earlier: int = 0) -> History:
+    """The whole history, of which `earlier` messages came with requests before. Raises `RequestError`, in Anthropic's
+    words, where calls and results do not match.
+    """
     history = History()
     if system is not None:
         history.add(Message(role="system", text=joined(system)), "system")
     if not messages:
         raise RequestError("at least one message is required", place="messages")
-    for spoken in turns(messages):
+    for spoken in turns(messages, earlier):
         match spoken.role:
             case "assistant":
                 read_assistant(spoken, history)
@@ -97,11 +90,16 @@ def read_history(messages: Sequence[AnyMessage], system: str | list[TextBlock] |
     return history
 
 
-def turns(messages: Sequence[AnyMessage]) -> Iterator[Spoken]:
+def message_place(index: int, earlier: int) -> str:
+    """Where the message stands in the client's body; those that came earlier are the thread's."""
+    return "thread" if index < earlier else f"messages[{index - earlier}]"
+
+
+def turns(messages: Sequence[AnyMessage], earlier: int) -> Iterator[Spoken]:
     """The messages, those of one role that follow each other joined."""
     spoken: Spoken | None = None
     for index, message in enumerate(messages):
-        place = f"messages[{index}]"
+        place = message_place(index, earlier)
         parts = parts_of(message.content, f"{place}.content")
         if spoken is not None and spoken.role == message.role:
             parts = (*spoken.parts, *parts)

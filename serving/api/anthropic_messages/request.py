@@ -7,8 +7,7 @@ from grammars.branch import Sampling
 from grammars.errors import RequestError
 from grammars.tools import Tool, json_text
 from serving.api.anthropic_messages import wire
-from serving.api.anthropic_messages.error import ThreadRefused
-from serving.api.anthropic_messages.history import read_history
+from serving.api.anthropic_messages.history import message_place, read_history
 from serving.api.anthropic_messages.wire import MessagesRequest, Prompt
 from serving.api.choice import AskedChoice, read_choice
 from serving.api.extension import Extension
@@ -21,10 +20,7 @@ from serving.turn_request import TurnRequest
 
 def read_messages_request(body: bytes) -> MessagesRequest:
     """The body of POST /v1/messages, or a `RequestError` that names the field at fault."""
-    asked = read_request(body, MessagesRequest)
-    if asked.thread is not None:
-        raise ThreadRefused("conversations are not kept here: send all messages, without 'thread'", place="thread")
-    return asked
+    return read_request(body, MessagesRequest)
 
 
 def read_prompt(body: bytes) -> Prompt:
@@ -32,19 +28,21 @@ def read_prompt(body: bytes) -> Prompt:
     return read_request(body, Prompt)
 
 
-def turn_request(asked: Prompt, *, server_has_tools: bool, decoding: Decoding) -> tuple[TurnRequest, Places]:
+def turn_request(
+    asked: Prompt, *, server_has_tools: bool, decoding: Decoding, earlier: int = 0
+) -> tuple[TurnRequest, Places]:
     """What the turn is asked, and the client's names of its places. `decoding` is what the server does where the
-    request does not say.
+    request does not say; `earlier` messages came with requests before this one.
     """
-    history = read_history(asked.messages, asked.system)
+    history = read_history(asked.messages, asked.system, earlier=earlier)
     tools = tuple(map(read_tool, asked.tools or ()))
     extension = asked.polycall or Extension()
     if history.messages[-1].role == "assistant" and not extension.decisions:
         raise RequestError(
             "This model does not support assistant message prefill. The conversation must end with a user message.",
-            place=f"messages[{len(asked.messages) - 1}]",
+            place=message_place(len(asked.messages) - 1, earlier),
         )
-    output_format = None if asked.output_config is None else asked.output_config.format
+    answer_format = read_format(asked)
     more = asked if isinstance(asked, MessagesRequest) else None
     request = TurnRequest(
         messages=tuple(history.messages),
@@ -56,12 +54,20 @@ def turn_request(asked: Prompt, *, server_has_tools: bool, decoding: Decoding) -
             max_tokens=None if more is None else more.max_tokens,
             stop=() if more is None else tuple(more.stop_sequences or ()),
             parallel_dependencies=bool(extension.parallel_dependencies),
-            answer_schema=None if output_format is None else output_format.schema_,
+            answer_schema=None if answer_format is None else answer_format.schema_,
         ),
         required=extension.required,
         decisions=extension.decisions,
     )
     return request, Places(names={**history.names, **other_names(len(tools))})
+
+
+def read_format(asked: Prompt) -> wire.JsonFormat | None:
+    """The form of an answer in text, by either of its names."""
+    named = None if asked.output_config is None else asked.output_config.format
+    if named is not None and asked.output_format is not None:
+        raise RequestError("'output_format' is an older name of 'output_config.format'", place="output_format")
+    return named or asked.output_format
 
 
 def read_sampling(asked: MessagesRequest) -> Sampling:

@@ -74,6 +74,9 @@ class SystemMessage(Wire):
     output_config: None = None
 
 
+AnyMessage = Annotated[UserMessage | AssistantMessage | SystemMessage, Field(discriminator="role")]
+
+
 class Tool(Wire):
     """A tool that the client runs. Those that Anthropic's own servers run are refused by their type."""
 
@@ -129,11 +132,20 @@ class Metadata(Wire):
     user_id: str | None = None
 
 
+class ThreadCreate(Wire):
+    type: Literal["create"]
+
+
+class ThreadContinue(Wire):
+    type: Literal["continue"]
+    previous_message_id: str
+
+
 class Prompt(Wire):
     """What a request has the model read: all that `count_tokens` takes."""
 
     model: str
-    messages: list[Annotated[UserMessage | AssistantMessage | SystemMessage, Field(discriminator="role")]]
+    messages: list[AnyMessage]
     system: str | list[TextBlock] | None = None
     tools: list[Tool] | None = None
     tool_choice: Annotated[AutoChoice | AnyChoice | ToolChoice | NoneChoice, Field(discriminator="type")] | None = None
@@ -146,7 +158,8 @@ class Prompt(Wire):
 
     context_management: None = None
     mcp_servers: Annotated[list[Any], Field(max_length=0)] | None = None
-    output_format: None = None
+    output_format: JsonFormat | None = None
+    """The name of `output_config.format` in older clients."""
     user_profile_id: None = None
 
 
@@ -158,8 +171,7 @@ class MessagesRequest(Prompt):
     stop_sequences: (
         Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=STOP_SEQUENCES_LIMIT)] | None
     ) = None
-    thread: dict[str, Any] | None = None
-    """Read only to be refused in the words that let Anthropic's client go on without it."""
+    thread: Annotated[ThreadCreate | ThreadContinue, Field(discriminator="type")] | None = None
 
     metadata: Metadata | None = None
     service_tier: Literal["auto", "standard_only"] | None = None

@@ -59,6 +59,7 @@ def test_max_tokens_temperature_top_p_and_stop_sequences_are_honoured() -> None:
 def test_a_schema_of_the_answer_is_honoured() -> None:
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
     assert read(output_config={"format": {"type": "json_schema", "schema": schema}}).round.answer_schema == schema
+    assert read(output_format={"type": "json_schema", "schema": schema}).round.answer_schema == schema
     assert read(output_config={}).round.answer_schema is None
 
 
@@ -103,6 +104,7 @@ def test_what_asks_for_nothing_more_is_accepted(fields: dict[str, Any]) -> None:
     assert read(**fields).round == read().round
 
 
+FORMAT = {"type": "json_schema", "schema": {}}
 IMAGE = {"type": "image", "source": {"type": "url", "url": "http://x"}}
 
 
@@ -123,7 +125,10 @@ IMAGE = {"type": "image", "source": {"type": "url", "url": "http://x"}}
         ({"container": "container_1"}, "container"),
         ({"mcp_servers": [{"type": "url"}]}, "mcp_servers"),
         ({"output_config": {"effort": "low"}}, "output_config.effort"),
+        ({"output_format": FORMAT, "output_config": {"format": FORMAT}}, "output_format"),
         ({"context_management": {}}, "context_management"),
+        ({"thread": {"type": "continue"}}, "thread.previous_message_id"),
+        ({"thread": {"type": "fork"}}, "thread.type"),
         ({"messages": [{"role": "user", "content": [IMAGE]}]}, "messages[0].content[0].type"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role"),
         ({"messages": [{"role": "user"}]}, "messages[0].content"),
