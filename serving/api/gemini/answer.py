@@ -78,7 +78,7 @@ class GeminiAnswer:
         match event:
             case TurnBegan():
                 self._begin(event)
-            case TextWritten() if event.text or event.logprobs:
+            case TextWritten() if event.text or (self._logprobs and event.logprobs):
                 yield dumped(self._response([Part(text=event.text)], event.logprobs))
             case CallHandedBack():
                 yield dumped(self._response([call_part(event.call)], ()))

@@ -7,9 +7,12 @@ from typing import Any
 
 from google.genai.types import Content, FinishReason, GenerateContentResponse, Part
 from hypothesis import given
+from hypothesis import strategies as st
 
 from serving.api.gemini.answer import GeminiAnswer
-from serving.turn_events import CallHandedBack, TurnEvent
+from serving.decode.events import TextWritten
+from serving.engines.base import TokenLogprob
+from serving.turn_events import CallHandedBack, TurnEnded, TurnEvent
 from tests.serving.api.turns import turns
 
 Said = tuple[GenerateContentResponse, dict[str, Any]]
@@ -32,6 +35,11 @@ def content(response: GenerateContentResponse) -> Content:
     return candidate.content
 
 
+def finish(response: GenerateContentResponse) -> FinishReason | None:
+    assert response.candidates is not None
+    return response.candidates[0].finish_reason
+
+
 def joined(parts: list[Part]) -> list[Any]:
     """The parts with texts in a row put together, and empty ones left out."""
     found: list[Any] = []
@@ -45,45 +53,49 @@ def joined(parts: list[Part]) -> list[Any]:
     return found
 
 
-@given(turns())
-def test_the_stream_put_together_equals_the_whole_answer(events: list[TurnEvent]) -> None:
-    answer = GeminiAnswer(model="m")
+def tokens(response: GenerateContentResponse) -> list[Any]:
+    """The tokens whose log-probabilities are told, each with the likeliest in its place."""
+    assert response.candidates is not None
+    result = response.candidates[0].logprobs_result
+    return [] if result is None else list(zip(result.chosen_candidates or [], result.top_candidates or [], strict=True))
+
+
+@given(turns(), st.booleans())
+def test_the_stream_put_together_equals_the_whole_answer(events: list[TurnEvent], logprobs: bool) -> None:
+    answer = GeminiAnswer(model="m", logprobs=logprobs)
     chunks = [received(str(sent.data)) for event in events for sent in answer.streamed(event)]
-    (whole, report), (last, last_report) = received(GeminiAnswer(model="m").whole(events)), chunks[-1]
-    streamed = [part for chunk, _ in chunks for part in content(chunk).parts or []]
-    assert joined(streamed) == joined(content(whole).parts or [])
-    assert whole.candidates is not None
-    assert last.candidates is not None
-    assert whole.candidates[0].finish_reason == last.candidates[0].finish_reason
-    assert (whole.usage_metadata, report) == (last.usage_metadata, last_report)
+    whole, report = received(GeminiAnswer(model="m", logprobs=logprobs).whole(events))
+    assert joined([part for chunk, _ in chunks for part in content(chunk).parts or []]) == joined(
+        content(whole).parts or []
+    )
+    assert [token for chunk, _ in chunks for token in tokens(chunk)] == tokens(whole)
     assert {(chunk.response_id, chunk.model_version) for chunk, _ in chunks} == {(whole.response_id, "m")}
+    last, last_report = chunks[-1]
+    assert finish(last) == finish(whole)
+    assert (last.usage_metadata, last_report) == (whole.usage_metadata, report)
+    for chunk, early in chunks[:-1]:
+        assert (finish(chunk), chunk.usage_metadata, early) == (None, None, None)
+    assert {len(content(chunk).parts or []) for chunk, _ in chunks} == {1}
 
 
 @given(turns())
-def test_only_the_last_chunk_says_that_the_answer_is_over_and_each_has_one_part(events: list[TurnEvent]) -> None:
-    answer = GeminiAnswer(model="m")
-    chunks = [received(str(sent.data)) for event in events for sent in answer.streamed(event)]
-    for place, (chunk, report) in enumerate(chunks, start=1):
-        is_last = place == len(chunks)
-        assert chunk.candidates is not None
-        assert (chunk.candidates[0].finish_reason is not None) == is_last
-        assert (chunk.usage_metadata is not None) == (report is not None) == is_last
-        assert len(content(chunk).parts or []) == 1
-
-
-@given(turns())
-def test_every_call_is_a_part_with_its_arguments_as_an_object_in_call_order(events: list[TurnEvent]) -> None:
-    whole, _ = received(GeminiAnswer(model="m").whole(events))
+def test_the_whole_answer_says_what_the_turn_did(events: list[TurnEvent]) -> None:
+    whole, _ = received(GeminiAnswer(model="m", logprobs=True).whole(events))
     calls = [part.function_call for part in content(whole).parts or [] if part.function_call]
     handed_back = [event.call for event in events if isinstance(event, CallHandedBack)]
     assert [(call.id, call.name, call.args) for call in calls] == [
         (call.id, call.name, dict(call.arguments)) for call in handed_back
     ]
+    texts = [event for event in events if isinstance(event, TextWritten)]
+    assert "".join(part.text or "" for part in content(whole).parts or []) == "".join(event.text for event in texts)
+    assert [(chosen.token, chosen.log_probability) for chosen, _ in tokens(whole)] == [
+        (token.text, token.logprob) for event in texts for token in event.logprobs
+    ]
+    cut = isinstance(events[-1], TurnEnded) and events[-1].reason == "length"
+    assert finish(whole) == (FinishReason.MAX_TOKENS if cut else FinishReason.STOP)
 
 
-@given(turns())
-def test_the_finish_is_a_limit_or_a_stop(events: list[TurnEvent]) -> None:
-    whole, _ = received(GeminiAnswer(model="m").whole(events))
-    assert whole.candidates is not None
-    cut = events[-1].reason == "length"  # type: ignore[union-attr]
-    assert whole.candidates[0].finish_reason == (FinishReason.MAX_TOKENS if cut else FinishReason.STOP)
+def test_log_probabilities_are_not_told_unasked() -> None:
+    token = TokenLogprob(text="a", bytes=(97,), logprob=-1.0)
+    [sent] = GeminiAnswer(model="m").streamed(TextWritten(text="a", logprobs=(token,)))
+    assert tokens(received(str(sent.data))[0]) == []
