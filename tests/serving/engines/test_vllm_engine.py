@@ -30,7 +30,7 @@ from grammars.tools import Tool
 from serving.decode.events import CallWritten, DecodeEvent, RoundEnded, TextWritten
 from serving.decode.request import Decoding
 from serving.decode.round import Decoder, RoundRequest
-from serving.engines.base import BranchEnded, Engine, Scope
+from serving.engines.base import BranchEnded, BranchProgress, BranchStarted, Engine, Scope, TokenLogprob
 from serving.engines.chained import ChainedEngine
 from serving.engines.remote import RemoteOptions, load_remote
 from serving.engines.transformers.engine import TransformersEngine
@@ -62,6 +62,7 @@ GREET = Tool(
 )
 
 FREE = Constraint.text()
+CITY = Constraint.schema(read_schema(WEATHER.parameters).grammar)
 
 
 def adapter_folder(folder: Path, model: Path) -> Path:
@@ -192,6 +193,45 @@ def test_answer_in_text_is_the_same_and_comes_in_pieces(
     found = pieces(loop.run_until_complete(decoded(other, question, "parallel")))
     assert "".join(found) == "".join(expected)
     assert len(found) > 3
+
+
+@pytest.mark.parametrize("where", ["engine", "remote"])
+@pytest.mark.parametrize("constraint", [FREE, CITY], ids=["free text", "JSON"])
+def test_logprobs_are_those_of_transformers(
+    where: str,
+    constraint: Constraint,
+    reference: TransformersEngine,
+    loop: asyncio.AbstractEventLoop,
+    request: pytest.FixtureRequest,
+) -> None:
+    other: Engine = request.getfixturevalue(where)
+    prefix = other.tokenizer.encode("The capital of France is")
+    branch = Branch(constraint=constraint, max_new_tokens=8, skip_forced=False, logprobs=3)
+
+    async def told(engine: Engine) -> list[TokenLogprob]:
+        events = engine.decode(prefix, [branch])
+        return [likely async for event in events if isinstance(event, BranchProgress) for likely in event.logprobs]
+
+    found, expected = loop.run_until_complete(told(other)), asyncio.run(told(reference))
+    assert [likely.bytes for likely in found] == [likely.bytes for likely in expected]
+    assert [likely.logprob for likely in found] == pytest.approx([likely.logprob for likely in expected], abs=0.01)
+    for one, two in zip(found, expected, strict=True):
+        assert [top.bytes for top in one.top] == [top.bytes for top in two.top]
+        assert [top.logprob for top in one.top] == pytest.approx([top.logprob for top in two.top], abs=0.01)
+
+
+def test_what_vllm_held_of_a_prompt_is_told_in_whole_blocks(
+    engine: ChainedEngine, loop: asyncio.AbstractEventLoop
+) -> None:
+    prefix = engine.tokenizer.encode("What nobody has read before, in any of these tests. " * 8)
+
+    async def cached() -> int | None:
+        events = engine.decode(prefix, [free(engine, "", 1)])
+        [started] = [event async for event in events if isinstance(event, BranchStarted)]
+        return started.cached_tokens
+
+    first, second = [loop.run_until_complete(cached()) for _ in range(2)]
+    assert (first, second) == (0, (len(prefix) - 1) // 32 * 32)
 
 
 def test_stepping_stream_is_written_under_vllms_own_grammar(
