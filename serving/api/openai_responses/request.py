@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from grammars.answer import ANY_OBJECT
 from grammars.answer import PLACE as ANSWER_SCHEMA
 from grammars.branch import Sampling
 from grammars.conversation import Message
 from grammars.errors import RequestError
 from grammars.tools import Tool
+from serving.api.answer_format import answer_schema
 from serving.api.choice import AskedChoice, read_choice
 from serving.api.extension import Extension
 from serving.api.mcp_tools import asked_servers, tool_places
@@ -78,7 +79,7 @@ def turn_request(
             decoding=extension.decoding_or(decoding),
             max_tokens=asked.max_output_tokens,
             parallel_dependencies=bool(extension.parallel_dependencies),
-            answer_schema=answer_schema(asked),
+            answer_schema=read_format(asked),
             logprobs=(asked.top_logprobs or 0) if LOGPROBS in (asked.include or ()) else None,
         ),
         required=extension.required,
@@ -133,13 +134,13 @@ def read_tool(function: FunctionTool) -> Tool:
     return Tool(name=function.name, description=function.description or "", parameters=function.parameters)
 
 
-def answer_schema(asked: ResponsesRequest) -> dict[str, object] | None:
+def read_format(asked: ResponsesRequest) -> Mapping[str, Any] | None:
     """The schema of the answer's text, if it is to be JSON."""
     match None if asked.text is None else asked.text.format:
-        case JsonSchemaFormat(schema_=schema):
-            return schema
+        case JsonSchemaFormat(schema_=schema, description=description):
+            return answer_schema(schema, description)
         case JsonObjectFormat():
-            return dict(ANY_OBJECT)
+            return answer_schema()
         case _:
             return None
 
