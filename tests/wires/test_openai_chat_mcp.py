@@ -6,17 +6,12 @@ import json
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterator
-from ipaddress import ip_network
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from grammars.constraint import Constraint
 from serving.api.app import ApiOptions
@@ -31,29 +26,15 @@ from serving.execute.toolbox import Toolbox
 from tests.serving.api.api_server import Rounds, Said, Serve, Server
 from tests.serving.api.openai_chat.chat import TOOLS, USER, ask, calls_of, deltas, result, stream
 from tests.serving.execute.services import SECRET, HttpMcpServer, is_secret_in, listening, wait_for
+from tests.wires.mcp_servers import LOOPBACK, Telltale, named
 
-LOOPBACK = AllowedAddresses(private=(ip_network("127.0.0.1/32"),))
 SUMS: Said = [("add", {"one": 1, "other": 2}), ("add", {"one": 3, "other": 4})]
-
-
-@pytest.fixture(scope="module")
-def mcp() -> Iterator[HttpMcpServer]:
-    """An MCP server that no test kills."""
-    server = HttpMcpServer()
-    server.start()
-    wait_for(server.port)
-    yield server
-    server.kill()
 
 
 @pytest.fixture
 def serve_mcp(serve: Serve) -> Callable[..., Server]:
     """Starts a server that connects to the servers that requests name, on this machine too."""
     return lambda rounds, **options: serve(rounds, opener=RequestServers(LOOPBACK, connect_timeout_s=5.0), **options)
-
-
-def named(url: str, label: str = "sums", **more: Any) -> Any:
-    return {"type": "mcp", "server_label": label, "server_url": url, "require_approval": "never", **more}
 
 
 def fields(message: Any) -> dict[str, Any]:
@@ -371,32 +352,7 @@ def test_credentials_reach_the_server_and_nothing_else(
     serve_mcp: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    sent: list[str] = []
-    read: list[str] = []
-
-    async def speak(request: Request) -> Response:
-        """Tells everybody what it was asked with."""
-        if request.method != "POST":
-            return Response(status_code=405)
-        told = f"{request.headers.get('Authorization')} {request.headers.get('X-Key')} {request.url}"
-        asked = await request.json()
-        if "id" not in asked:
-            return Response(status_code=202)
-        tool = {"name": "ask", "description": told, "inputSchema": {"type": "object", "properties": {}}}
-        results: dict[str, Any] = {
-            "initialize": {
-                "protocolVersion": "2025-06-18",
-                "capabilities": {"tools": {}},
-                "serverInfo": {"name": "telltale", "version": "1"},
-            },
-            "tools/list": {"tools": [tool]},
-            "tools/call": {"content": [{"type": "text", "text": told}]},
-        }
-        if asked["method"] not in results:
-            error = {"code": -32601, "message": told}
-            return JSONResponse({"jsonrpc": "2.0", "id": asked["id"], "error": error})
-        sent.append(told)
-        return JSONResponse({"jsonrpc": "2.0", "id": asked["id"], "result": results[asked["method"]]})
+    telltale, read = Telltale(), list[str]()
 
     def says(text: str, constraint: Constraint) -> Any:
         read.append(text)
@@ -404,12 +360,11 @@ def test_credentials_reach_the_server_and_nothing_else(
 
     path = tmp_path / "journal.sqlite3"
     server = serve_mcp(says, journal=DatabaseJournal(f"sqlite:///{path}"))
-    with listening(Starlette(routes=[Route("/{path:path}", speak, methods=["GET", "POST", "DELETE"])])) as port:
-        url = f"http://127.0.0.1:{port}/s3cret-of-the-path/mcp?key=s3cret-of-the-query"
-        tools = [named(url, authorization=SECRET, headers={"X-Key": f"Bearer {SECRET}"})]
+    with listening(telltale.app) as port:
+        tools = [telltale.named(port)]
         answer = ask(server, tools=tools)
         chunks = stream(server, tools=tools)
-    assert sent[0].split(" ", 1) == ["Bearer", f"{SECRET} Bearer {SECRET} {url}"]
+    assert telltale.heard[0].startswith(f"Bearer {SECRET} Bearer {SECRET} {tools[0]['server_url']}")
     came = fields(answer.choices[0].message)["mcp_call_results"][0]["result"]
     assert "[secret authorization]" in came or "[secret X-Key]" in came
     for told in (
