@@ -104,6 +104,16 @@ def test_a_streamed_answer_added_up_equals_the_whole_one(serve: Serve) -> None:
         assert streamed.usage_metadata[tokens] == whole.usage_metadata[tokens] > 0
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 8, 32])
+def test_any_number_of_calls_comes_whole_and_streamed_alike(serve: Serve, count: int) -> None:
+    calls: list[Call] = [("weather", {"city": f"City {number}"}) for number in range(count)]
+    server = serve([calls or "No tool can help."])
+    bound = model(server, extra_body={"polycall": {"max_calls": 32}}).bind_tools([weather])
+    for answer in (bound.invoke(QUESTION), added_up(list(bound.stream(QUESTION)))):
+        assert said(answer) == calls
+        assert answer.text == ("" if calls else "No tool can help.")
+
+
 async def test_the_async_model_gets_the_same(serve: Serve) -> None:
     bound = model(serve([WEATHER])).bind_tools([weather])
     assert said(await bound.ainvoke(QUESTION)) == WEATHER

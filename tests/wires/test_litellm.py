@@ -77,6 +77,16 @@ def test_calls_streamed_and_built_again_equal_the_whole_answer(serve: Serve) -> 
     assert built.usage.total_tokens == whole.usage.total_tokens
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 8, 32])
+def test_any_number_of_calls_comes_whole_and_streamed_alike(serve: Serve, count: int) -> None:
+    calls: list[Call] = [("weather", {"city": f"City {number}"}) for number in range(count)]
+    asked = request(serve([calls or "No tool can help."]), extra_body={"polycall": {"max_calls": 32}})
+    streamed = litellm.stream_chunk_builder(list(litellm.completion(**asked, stream=True)))
+    for answer in (litellm.completion(**asked), streamed):
+        assert said(answer) == calls
+        assert answer.choices[0].message.content == (None if calls else "No tool can help.")
+
+
 def test_text_streamed(serve: Serve) -> None:
     chunks = list(litellm.completion(**request(serve(["No tool is needed."]), stream=True)))
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "No tool is needed."
