@@ -37,6 +37,15 @@ def chat_bodies() -> list[dict[str, Any]]:
     return [
         {**plain, "temperature": 0.7, "top_p": 0.9, "seed": 5, "stop": ["x", "y"], "user": "ada", "n": 1},
         {**plain, "stream": True, "stream_options": {"include_usage": True}, "metadata": {"team": "a"}},
+        {**plain, "n": 2, "logprobs": True, "top_logprobs": 2, "response_format": {"type": "json_object"}},
+        {
+            **plain,
+            "tools": tools[:1],
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "place", "description": "Where.", "schema": MAP, "strict": True},
+            },
+        },
         {**plain, "tools": tools, "polycall": EXTENSION},
         {**plain, "tools": tools, "tool_choice": "required", "parallel_tool_calls": False, "stream": True},
         {**plain, "tools": tools, "tool_choice": {"type": "function", "function": {"name": "map"}}},
@@ -135,7 +144,7 @@ def messages_bodies() -> list[dict[str, Any]]:
         {**plain, "system": [{"type": "text", "text": "Be brief."}], "stream": True, "metadata": {"user_id": "a"}},
         {**plain, "tools": tools, "polycall": EXTENSION, "thinking": {"type": "disabled"}},
         {**plain, "tools": tools, "tool_choice": {"type": "any", "disable_parallel_tool_use": True}, "stream": True},
-        {**plain, "tools": tools, "tool_choice": {"type": "tool", "name": "map"}},
+        {**plain, "tools": tools, "tool_choice": {"type": "tool", "name": "map"}, "thread": {"type": "create"}},
         {**plain, "tools": tools, "tool_choice": {"type": "auto"}},
         {**plain, "messages": history, "tools": tools[:1], "tool_choice": {"type": "none"}},
     ]
