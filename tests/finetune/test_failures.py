@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -171,6 +172,12 @@ def test_mode_of_calls_that_failed_or_were_cut(
 
 def test_every_mode_has_its_definition() -> None:
     assert tuple(DEFINITIONS) == MODES
+
+
+def test_documentation_defines_every_mode_in_the_same_words() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "finetuning.md").read_text(encoding="utf-8")
+    for mode, definition in DEFINITIONS.items():
+        assert f"| `{mode}` | {definition} |" in text
 
 
 CITIES = ("Rome", "Oslo", "Bonn", "Lima", "Kyiv")
