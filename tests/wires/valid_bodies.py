@@ -37,15 +37,6 @@ def chat_bodies() -> list[dict[str, Any]]:
     return [
         {**plain, "temperature": 0.7, "top_p": 0.9, "seed": 5, "stop": ["x", "y"], "user": "ada", "n": 1},
         {**plain, "stream": True, "stream_options": {"include_usage": True}, "metadata": {"team": "a"}},
-        {**plain, "n": 2, "logprobs": True, "top_logprobs": 2, "response_format": {"type": "json_object"}},
-        {
-            **plain,
-            "tools": tools[:1],
-            "response_format": {
-                "type": "json_schema",
-                "json_schema": {"name": "place", "description": "Where.", "schema": MAP, "strict": True},
-            },
-        },
         {**plain, "tools": tools, "polycall": EXTENSION},
         {**plain, "tools": tools, "tool_choice": "required", "parallel_tool_calls": False, "stream": True},
         {**plain, "tools": tools, "tool_choice": {"type": "function", "function": {"name": "map"}}},
@@ -63,7 +54,7 @@ def chat_bodies() -> list[dict[str, Any]]:
             "max_tokens": 200,
             "response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": MAP}},
         },
-        {**plain, "logprobs": True, "top_logprobs": 2, "n": 2},
+        {**plain, "logprobs": True, "top_logprobs": 2, "n": 2, "response_format": {"type": "json_object"}},
         {**plain, "tools": [{"type": "mcp", "server_label": "own", "server_url": "polycall", "allowed_tools": []}]},
         {**plain, "tools": tools[2:], "polycall": {"exact_tools": ["now", "now"], "require_approval": "never"}},
     ]
