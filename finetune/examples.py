@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from finetune.held_out import is_held_out
+from finetune.readers.data_rows import Row, RowRefused, Unreadable, read_rows
 from finetune.readers.example import Example
 from finetune.readers.hermes import read_hermes
 from finetune.readers.openai_logs import read_openai_log
-from finetune.readers.rows import Row, RowRefused, Unreadable, read_rows
 from finetune.readers.seal_tools import read_seal_tools
 from finetune.readers.toolace import read_toolace
 from finetune.readers.toolrl import read_toolrl

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from finetune.bfcl import function_names, questions
+from finetune.readers.data_rows import Row, read_rows
 from finetune.readers.example import Example
-from finetune.readers.rows import Row, read_rows
 from grammars.errors import ConfigurationError
 
 BFCL_ID = re.compile(

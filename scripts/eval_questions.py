@@ -10,9 +10,8 @@ from typing import Literal
 from eval_run import Question
 
 from finetune.bfcl import Case, expects_calls, gold_of, has_answers, load_cases, score
-from finetune.examples import Example, read_examples
+from finetune.examples import Example, RowRefused, read_examples
 from finetune.gold import gold_of as gold_of_calls
-from finetune.readers.rows import RowRefused
 from grammars.conversation import Choice, Conversation
 from grammars.errors import ConfigurationError
 

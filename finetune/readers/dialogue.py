@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from finetune.readers.data_rows import Unreadable
 from finetune.readers.informal import tool_name
-from finetune.readers.rows import Unreadable
 from grammars.conversation import Message
 from grammars.tools import ToolCall, json_text
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from finetune.gold import call_meant
-from finetune.readers.rows import Unreadable
+from finetune.readers.data_rows import Unreadable
 from grammars.conversation import Conversation, Message
 from grammars.errors import RequestError, SchemaRefused
 from grammars.parse import check_call

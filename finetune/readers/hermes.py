@@ -12,11 +12,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from finetune.readers.data_rows import Row, Unreadable, field, json_field
 from finetune.readers.dialogue import Dialogue, WrittenCall, result_text
 from finetune.readers.example import Example, decisions
 from finetune.readers.informal import tool_name
 from finetune.readers.openai_logs import read_tool
-from finetune.readers.rows import Row, Unreadable, field, json_field
 from grammars.tools import Tool
 
 TOOLS = re.compile(r"<tools>(.*?)</tools>", re.DOTALL)

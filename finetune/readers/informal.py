@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from finetune.readers.rows import Unreadable
+from finetune.readers.data_rows import Unreadable
 from grammars.tools import Tool, is_tool_name
 
 TYPES = {

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from finetune.readers.data_rows import Row, Unreadable, field, json_field
 from finetune.readers.example import Example, decisions
-from finetune.readers.rows import Row, Unreadable, field, json_field
 from grammars.conversation import Message
 from grammars.tools import Tool, ToolCall
 

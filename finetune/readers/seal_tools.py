@@ -13,9 +13,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from finetune.readers.data_rows import Row, Unreadable, field, read_rows
 from finetune.readers.example import Example
 from finetune.readers.informal import informal_tool, tool_name, typed
-from finetune.readers.rows import Row, Unreadable, field, read_rows
 from grammars.conversation import Message
 from grammars.errors import ConfigurationError
 from grammars.references import MARK

@@ -10,11 +10,11 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from finetune.readers.data_rows import Row, Unreadable, field
 from finetune.readers.dialogue import Dialogue, WrittenCall
 from finetune.readers.example import Example, decisions
 from finetune.readers.hermes import turn_of
 from finetune.readers.informal import TYPES, tool_name
-from finetune.readers.rows import Row, Unreadable, field
 from grammars.tools import Tool
 
 CONSTANTS = {"true": True, "false": False, "null": None}

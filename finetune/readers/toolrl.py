@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import re
 
+from finetune.readers.data_rows import Row, Unreadable, field
 from finetune.readers.dialogue import Dialogue, WrittenCall
 from finetune.readers.example import Example
 from finetune.readers.informal import informal_tool, relaxed, typed
-from finetune.readers.rows import Row, Unreadable, field
 from grammars.tools import Tool
 
 TOOL = re.compile(r"^\d+\. Name: (.+)\nDescription: (.*(?:\n(?!Parameters: ).*)*)\nParameters: (\{.*\})$", re.MULTILINE)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from finetune.readers.data_rows import Row, Unreadable, field, json_field
 from finetune.readers.example import Example
 from finetune.readers.informal import informal_tool, relaxed, tool_name, typed
-from finetune.readers.rows import Row, Unreadable, field, json_field
 from grammars.conversation import Message
 from grammars.tools import Tool
 

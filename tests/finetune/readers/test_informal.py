@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from finetune.readers.data_rows import Unreadable
 from finetune.readers.informal import informal_parameters, relaxed, schema_of_type, tool_name, typed
-from finetune.readers.rows import Unreadable
 from grammars.tools import Tool
 
 

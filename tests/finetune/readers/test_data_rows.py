@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune.readers.rows import Row, RowRefused, read_rows
+from finetune.readers.data_rows import Row, RowRefused, read_rows
 from grammars.errors import ConfigurationError
 
 
