@@ -155,7 +155,7 @@ def read_choice(choice: Choice, tools: Sequence[Tool]) -> Choice:
         raise RequestError("'tool_choice' is only allowed when 'tools' are given", place="tool_choice")
     for name in (*sorted(choice.allowed or ()), *(choice.exact or ())):
         if name not in names:
-            raise RequestError(f"tool_choice names {name!r}, which is not among the tools", place="tool_choice")
+            raise RequestError(f"the choice names {name!r}, which is not among the tools", place="tool_choice")
     if choice.allowed is not None and not choice.allowed:
         raise RequestError("an empty set of allowed tools allows nothing; use 'none'", place="tool_choice")
     if choice.mode == "none":
