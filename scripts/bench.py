@@ -3,6 +3,7 @@
 scripts/bench decode --engine E --model M --calls 1,2,4,8,16 [--json FILE]
 scripts/bench simpletool --engine E --model M --calls 1,2,4,8 [--json FILE]
 scripts/bench execute --engine E --model M [--data FOLDER] [--json FILE]
+scripts/bench frontend [--json FILE]
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import typer
 from bench_decode import DecodeRow, Question, machine, measure_decode
 from bench_execute import measure_execute
 from bench_execute_view import draw_execute, execute_table
+from bench_frontend import frontend_table, measure_frontend
 from bench_overlap import overlap_rows
 from bench_simpletool import measure_simpletool
 from bench_view import draw, table
@@ -121,6 +123,18 @@ def execute(
         raise typer.BadParameter(f"no workload is called {only!r}", param_hint="--only")
     Console().print(execute_table(rows, machine()))
     draw_execute(rows, machine(), plot_file)
+    if json_file is not None:
+        json_file.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+
+
+@app.command()
+def frontend(
+    requests: Annotated[int, typer.Option(min=20, help="Requests of each case to each side")] = 400,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file")] = None,
+) -> None:
+    """Answer the same requests by polycall with a scripted engine and by FastAPI's bare echo, on one core, in turn."""
+    rows = measure_frontend(requests, Console(stderr=True))
+    Console().print(frontend_table(rows, machine()))
     if json_file is not None:
         json_file.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
 
