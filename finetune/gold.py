@@ -60,16 +60,18 @@ class Gold:
 def gold_of(calls: Sequence[ToolCall], tools: Sequence[Tool]) -> Gold:
     """Gold of plain calls, each argument with one right value, strings compared as `same_value` does.
 
-    A string `$ref:<id>` in place of an argument, with or without a JSON pointer, takes the result of that one of these
-    calls. What the tool's schema states as the `default` of an argument may be said or left out.
+    A string `$ref:<id>` in place of an argument, with or without a JSON pointer, takes the result of that earlier one of
+    these calls. What the tool's schema states as the `default` of an argument may be said or left out.
     """
     schemas = {tool.name: tool.parameters for tool in tools}
-    ids = {call.id for call in calls}
-    return Gold(calls=tuple(gold_call(call, schemas.get(call.name, {}), ids) for call in calls))
+    ids = [call.id for call in calls]
+    return Gold(
+        calls=tuple(gold_call(call, schemas.get(call.name, {}), set(ids[:place])) for place, call in enumerate(calls))
+    )
 
 
-def gold_call(call: ToolCall, schema: Mapping[str, Any], ids: set[str]) -> GoldCall:
-    arguments = {name: plain_argument(value, ids - {call.id}) for name, value in call.arguments.items()}
+def gold_call(call: ToolCall, schema: Mapping[str, Any], earlier: set[str]) -> GoldCall:
+    arguments = {name: plain_argument(value, earlier) for name, value in call.arguments.items()}
     for name, own in schema.get("properties", {}).items():
         if not isinstance(own, Mapping) or "default" not in own:
             continue
@@ -79,9 +81,9 @@ def gold_call(call: ToolCall, schema: Mapping[str, Any], ids: set[str]) -> GoldC
     return GoldCall(id=call.id, tool=call.name, arguments=arguments)
 
 
-def plain_argument(value: Any, others: set[str]) -> GoldArgument:
+def plain_argument(value: Any, earlier: set[str]) -> GoldArgument:
     needed = call_meant(value)
-    if needed in others:
+    if needed in earlier:
         return GoldArgument(accepts=lambda _: False, needs=needed)
     return GoldArgument(accepts=partial(same_value, value))
 
