@@ -60,7 +60,7 @@ class Gold:
 def gold_of(calls: Sequence[ToolCall], tools: Sequence[Tool]) -> Gold:
     """Gold of plain calls, each argument with one right value, strings compared as `same_value` does.
 
-    A string `$ref:<id>` in place of an argument, with or without a JSON pointer, takes the result of that earlier one of
+    A string `$ref:<id>` in place of an argument, with or without a JSON pointer, takes the result of an earlier one of
     these calls. What the tool's schema states as the `default` of an argument may be said or left out.
     """
     schemas = {tool.name: tool.parameters for tool in tools}
