@@ -43,8 +43,9 @@ SERVING = (
 """The parts of `serving`, from top to bottom: each may import itself and what lies below, not its neighbours."""
 
 ADAPTERS = {
-    "torch": ("serving.engines.transformers", "serving.models.convert", "finetune.row_model"),
-    "transformers": ("serving.engines.transformers", "serving.models.convert"),
+    "torch": ("serving.engines.transformers", "serving.models.convert", "finetune.row_model", "finetune.trainer"),
+    "transformers": ("serving.engines.transformers", "serving.models.convert", "finetune.trainer"),
+    "peft": ("finetune.trainer",),
     "vllm": ("serving.engines.vllm",),
     "ray": (),
     "mcp": ("serving.execute.mcp",),

