@@ -31,7 +31,6 @@ from openai.types.responses import (
     ResponseTextDeltaEvent,
     ResponseTextDoneEvent,
 )
-from openai.types.responses.mcp_tool_call_error import McpProtocolError, McpToolCallError, McpToolExecutionError
 from openai.types.responses.response_output_item import (
     McpApprovalRequest,
     McpCall,
@@ -39,22 +38,15 @@ from openai.types.responses.response_output_item import (
     McpListToolsTool,
 )
 
-from grammars.tools import ErrorKind, ToolCall, ToolResult
+from grammars.tools import ToolCall, ToolResult
 from serving.api.openai_responses import logprobs
+from serving.api.openai_responses.call_error import call_error
 from serving.api.openai_responses.ids import FUNCTION_CALL, MCP_CALL, item_id
 from serving.decode.events import TextWritten
 from serving.engines.base import TokenLogprob
 from serving.turn_events import ListedServer
 
 Events = Iterator[ResponseStreamEvent]
-
-INVALID_PARAMS = -32602
-"""MCP's code for arguments that a tool cannot take, and for a tool that is not there."""
-
-NOT_CALLED: frozenset[ErrorKind] = frozenset(
-    {"invalid_arguments", "unknown_tool", "unknown_reference", "reference_cycle", "duplicate_id"}
-)
-"""What is wrong with a call itself, before any tool is asked."""
 
 
 @dataclass(kw_only=True)
@@ -297,11 +289,3 @@ class Output:
         return ResponseOutputItemDoneEvent.construct(
             type="response.output_item.done", item=item, output_index=index, sequence_number=self.next_number()
         )
-
-
-def call_error(result: ToolResult) -> McpToolCallError:
-    """What went wrong, in the words that the model reads: with the call, or in the tool."""
-    assert result.error is not None
-    if result.error.kind in NOT_CALLED:
-        return McpProtocolError(type="mcp_protocol_error", code=INVALID_PARAMS, message=result.text)
-    return McpToolExecutionError(type="mcp_tool_execution_error", content=[{"type": "text", "text": result.text}])

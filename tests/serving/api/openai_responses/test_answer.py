@@ -6,7 +6,7 @@ import json
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from openai._types import omit
 from openai.lib._parsing._responses import parse_response
 from openai.lib.streaming.responses._responses import ResponseStreamState
@@ -27,6 +27,9 @@ EVENTS = {
     get_args(kind.model_fields["type"].annotation)[0]: kind for kind in get_args(get_args(ResponseStreamEvent)[0])
 }
 """The client's own types of events, by their names."""
+unhurried = settings(deadline=None, max_examples=60)
+"""The client's types are made when they are first needed, which takes a while."""
+
 ASKED = ResponsesRequest(model="m", input="Hello?")
 BEGAN = TurnBegan(turn_id="turn_1", created_s=1.0)
 ENDED = TurnEnded(turn_id="turn_1", reason="text", figures=TurnFigures(rounds=(Figures(decoding="parallel"),)))
@@ -68,6 +71,7 @@ def kinds(stream: list[Any]) -> list[str]:
     return [event.type.removeprefix("response.") for event in stream[2:-1]]
 
 
+@unhurried
 @given(turns())
 def test_the_stream_accumulated_by_the_real_client_equals_the_whole_response(events: list[TurnEvent]) -> None:
     response, stream = whole(events), sent(events)
@@ -82,6 +86,7 @@ def test_the_stream_accumulated_by_the_real_client_equals_the_whole_response(eve
         assert state._completed_response.to_dict() == parsed.to_dict()
 
 
+@unhurried
 @given(turns())
 def test_every_item_is_opened_filled_and_closed_as_it_stands_in_the_output(events: list[TurnEvent]) -> None:
     response, stream = whole(events), sent(events)
@@ -104,6 +109,7 @@ def test_every_item_is_opened_filled_and_closed_as_it_stands_in_the_output(event
         assert "".join(deltas) == text
 
 
+@unhurried
 @given(turns())
 def test_events_are_numbered_without_gaps_between_the_responses_own(events: list[TurnEvent]) -> None:
     stream = sent(events)
@@ -116,6 +122,7 @@ def test_events_are_numbered_without_gaps_between_the_responses_own(events: list
     ]
 
 
+@unhurried
 @given(turns())
 def test_text_and_calls_of_the_client_are_those_of_the_turn(events: list[TurnEvent]) -> None:
     response = whole(events)
@@ -127,6 +134,7 @@ def test_text_and_calls_of_the_client_are_those_of_the_turn(events: list[TurnEve
     ]
 
 
+@unhurried
 @given(turns())
 def test_what_a_response_says_can_come_back_as_it_is(events: list[TurnEvent]) -> None:
     items = ITEMS.validate_python([item.to_dict(mode="json") for item in whole(events).output])
