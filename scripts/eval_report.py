@@ -20,7 +20,8 @@ class Report:
 
     `decode_steps` and `plan_steps` are means on the critical path. A sequential stream counts a step a token, as other
     servers decode it, although this run skips the forced ones to save time.
-    `failed_calls` counts calls that were given up after a second try, and are missing from the answer.
+    `failed_calls` counts calls that were given up after a second try, and are missing from the answer;
+    `duplicates_removed` those that the decoder took for repeats, which are missing too and show in no failure mode.
     """
 
     category: str
@@ -37,6 +38,7 @@ class Report:
     decode_steps: float
     plan_steps: float
     fallbacks: int
+    duplicates_removed: int
     failure_modes: Mapping[Mode, ModeRate]
 
     @property
@@ -68,6 +70,7 @@ def report_of(category: str, model: str, decoding: Decoding, plan_form: str, out
         decode_steps=round(sum(outcome.steps for outcome in outcomes) / count, 1),
         plan_steps=round(sum(outcome.plan_steps for outcome in outcomes) / count, 1),
         fallbacks=sum(outcome.fallbacks for outcome in outcomes),
+        duplicates_removed=sum(outcome.duplicates_removed for outcome in outcomes),
         failure_modes=mode_rates([(outcome.gold, outcome.modes) for outcome in outcomes]),
     )
 

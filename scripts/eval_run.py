@@ -60,6 +60,7 @@ class Outcome:
     steps: int
     plan_steps: int
     fallbacks: int
+    duplicates_removed: int
 
 
 def decoder_of(engine: Engine, dialect: str | None, plan_form: str) -> Decoder:
@@ -130,6 +131,7 @@ async def answer_question(decoder: Decoder, question: Question, request: RoundRe
         steps=figures.steps + forced,
         plan_steps=figures.plan_steps,
         fallbacks=figures.fallbacks,
+        duplicates_removed=figures.duplicates_removed,
     )
 
 

@@ -185,6 +185,7 @@ def outcome(error_type: str | None, *, steps: int) -> Outcome:
         steps=steps,
         plan_steps=2,
         fallbacks=1,
+        duplicates_removed=2,
     )
 
 
@@ -194,6 +195,7 @@ def test_report_counts_errors_by_the_checkers_type_and_takes_means_of_steps() ->
     assert (report.right, report.accuracy, report.right_count) == (1, 0.3333, 1)
     assert report.errors == {"wrong_count": 2}
     assert (report.decode_steps, report.plan_steps, report.fallbacks, report.failed_calls) == (20.0, 2.0, 3, 3)
+    assert report.duplicates_removed == 6
     over = report.failure_modes["over_emission"]
     assert (over.cases, over.of, over.occurrences) == (2, 3, 4)
 
