@@ -6,6 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from grammars.errors import AlreadyTaken, KeyReused, TurnInProgress, TurnLost
 from grammars.tools import ToolResult
@@ -144,9 +145,9 @@ class MemoryJournal:
     def _forget(self) -> None:
         while len(self._slips) > self._size:
             self._slips.popitem(last=False)
-        for turn_id in [found for found, page in self._pages.items() if page.token is None]:
-            if len(self._pages) <= self._size:
-                break
+        too_many = max(0, len(self._pages) - self._size)
+        idle = (turn_id for turn_id, page in self._pages.items() if page.token is None)
+        for turn_id in list(islice(idle, too_many)):  # which does not look at more pages than it must
             page = self._pages.pop(turn_id)
             if page.turn.key is not None:
                 self._by_key.pop((page.turn.caller, page.turn.key), None)
