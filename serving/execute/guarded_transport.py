@@ -43,21 +43,19 @@ class AnswerRefused(httpx2.StreamError):
 
 @dataclass(frozen=True, kw_only=True)
 class Credentials:
-    """Secrets that a request carries, by the name of a header, of a parameter in the query, or of a cookie.
-
-    `target` is the path and query to ask for, in place of those that the layers above know.
-    """
+    """Secrets that a request carries, by the name of a header, of a parameter in the query, or of a cookie."""
 
     headers: Mapping[str, Secret] = field(default_factory=dict)
     query: Mapping[str, Secret] = field(default_factory=dict)
     cookies: Mapping[str, Secret] = field(default_factory=dict)
-    target: Secret | None = None
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):
     """Sends requests of one source of tools, whose `origin` alone is told its `credentials`.
 
-    `answer_limit_bytes` bounds every answer but, with `event_streams`, those that are streams of events.
+    `answer_limit_bytes` bounds every answer but, with `event_streams`, those that are streams of events. `target` is
+    the path and query to ask for at the origin, in place of what the layers above know; where the service moves it
+    within the origin, it is followed here, since nobody else may know where to.
     """
 
     def __init__(
@@ -69,6 +67,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         answer_limit_bytes: int,
         credentials: Credentials | None = None,
         event_streams: bool = False,
+        target: Secret | None = None,
         resolve_host: Resolve = resolve,
     ) -> None:
         self._origin = origin_of(origin)
@@ -77,6 +76,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         self._limit_bytes = answer_limit_bytes
         self._credentials = credentials or Credentials()
         self._event_streams = event_streams
+        self._target = target
         self._resolve = resolve_host
         self._ssl = ssl.create_default_context()
         self._own = self._connections()
@@ -91,6 +91,8 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         sent = self._with_credentials(request) if at_home else request
         try:
             response = await self._send(connections, sent, addresses)
+            if at_home and self._target is not None:
+                response = await self._followed(sent, response, addresses)
         except BaseException:
             if connections is not self._own:
                 await connections.aclose()
@@ -138,11 +140,29 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
                 continue
         return await connections.handle_async_request(pinned(request, addresses[-1]))
 
+    async def _followed(
+        self, request: httpx2.Request, response: httpx2.Response, addresses: list[str]
+    ) -> httpx2.Response:
+        """The answer after redirects that keep the request as it is, and within the origin."""
+        for _ in range(MOST_REDIRECTS):
+            if response.status_code not in (httpx2.codes.TEMPORARY_REDIRECT, httpx2.codes.PERMANENT_REDIRECT):
+                break
+            moved = request.url.join(response.headers.get("Location", ""))
+            if origin_of(moved) != self._origin:
+                break
+            await response.aclose()
+            self._target = Secret("url", moved.raw_path.decode("ascii"))
+            request = httpx2.Request(
+                request.method, moved, headers=request.headers, stream=request.stream, extensions=request.extensions
+            )
+            response = await self._send(self._own, request, addresses)
+        return response
+
     def _with_credentials(self, request: httpx2.Request) -> httpx2.Request:
         credentials: Credentials = request.extensions.get(CREDENTIALS, self._credentials)
         url = request.url
-        if credentials.target is not None:
-            url = url.copy_with(raw_path=credentials.target.reveal().encode("ascii"))
+        if self._target is not None:
+            url = url.copy_with(raw_path=self._target.reveal().encode("ascii"))
         for name, secret in credentials.query.items():
             url = url.copy_set_param(name, secret.reveal())
         headers = request.headers.copy()

@@ -83,8 +83,9 @@ class HttpServer:
                 allowed=self.allowed,
                 redactor=redactor,
                 answer_limit_bytes=limit_bytes,
-                credentials=Credentials(headers=self.headers, target=self.target),
+                credentials=Credentials(headers=self.headers),
                 event_streams=True,
+                target=self.target,
                 resolve_host=self.resolve_host,
             )
             return reached(self.url, transport, limit_bytes, lose)

@@ -186,11 +186,24 @@ async def test_redirect_to_a_name_of_a_private_address_is_refused() -> None:
 
 async def test_target_is_asked_for_in_place_of_what_the_layers_above_know() -> None:
     with served() as (service, url):
-        async with client_for(url, credentials=Credentials(target=Secret("URL", "/echo?key=1"))) as client:
+        async with client_for(url, target=Secret("URL", "/echo?key=1")) as client:
             answer = await client.get(f"{url}/")
         assert answer.json()["query"] == {"key": "1"}
         assert str(answer.request.url) == f"{url}/"
         assert service.asked[0].url.path == "/echo"
+
+
+async def test_target_that_moves_within_its_origin_is_followed_below_all_that_logs() -> None:
+    with served() as (service, url), served("127.0.0.2") as (other, other_url):
+        async with client_for(url, target=Secret("URL", "/to//echo%3Fkey=2")) as client:
+            for _ in range(2):
+                answer = await client.post(f"{url}/", content=b"asked")
+                assert answer.json()["query"] == {"key": "2"}
+                assert str(answer.request.url) == f"{url}/"
+        assert [asked.url.path for asked in service.asked] == ["/to//echo%3Fkey=2", "/echo", "/echo"]
+        async with client_for(url, target=Secret("URL", f"/to/{other_url}/x")) as client:
+            assert (await client.get(f"{url}/")).status_code == 307
+        assert other.asked == []
 
 
 async def test_redirect_to_an_allowed_address_is_followed_without_the_secrets() -> None:
