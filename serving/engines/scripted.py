@@ -79,7 +79,7 @@ class ScriptedEngine:
         self._capacity = capacity
         self._tokenizer = ByteTokenizer()
         self._live = 0
-        self._last: deque[tuple[str, tuple[int, ...]]] = deque(maxlen=REMEMBERED)
+        self._last: deque[tuple[str, Sequence[int], numpy.ndarray]] = deque(maxlen=REMEMBERED)
         self._closed = False
 
     @property
@@ -142,9 +142,11 @@ class ScriptedEngine:
 
     def _read(self, prefix: Sequence[int], scope: Scope) -> int:
         """How much of the prefix stands at the beginning of one of the last that this tenant's branches stood on."""
-        read = tuple(prefix)
-        lengths = [common_length(read, earlier) for tenant, earlier in self._last if tenant == scope.tenant]
-        self._last.append((scope.tenant, read))
+        if any(tenant == scope.tenant and earlier is prefix for tenant, earlier, _ in self._last):
+            return len(prefix)  # as for most branches: their round's plan stood on it
+        read = numpy.array(prefix)
+        lengths = [common_length(read, earlier) for tenant, _, earlier in self._last if tenant == scope.tenant]
+        self._last.append((scope.tenant, prefix, read))
         return max(lengths, default=0)
 
     def _check_open(self) -> None:

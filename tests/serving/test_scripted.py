@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Sequence
 from contextlib import aclosing
@@ -17,7 +18,7 @@ from grammars.branch import Branch, Sampling
 from grammars.constraint import Constraint
 from grammars.errors import ContextExceeded, Overloaded
 from grammars.schema import read_schema
-from serving.engines.base import BranchEnded, BranchEvent, BranchProgress, BranchStarted
+from serving.engines.base import BranchEnded, BranchEvent, BranchProgress, BranchStarted, Scope
 from serving.engines.byte_tokenizer import END_ID, ByteTokenizer
 from serving.engines.scripted import Failure, ScriptedEngine
 
@@ -222,3 +223,24 @@ async def test_a_closed_engine_ends_what_is_open_and_takes_nothing_new() -> None
     with pytest.raises(Overloaded):
         await decoded(engine, branch())
     assert engine.live_branches == 0
+
+
+async def test_all_allowed_tokens_count_as_equally_likely() -> None:
+    engine = ScriptedEngine(["yes"])
+    either = Constraint.choice(["yes", "you", "no"])
+    events = await decoded(engine, branch(either, skip_forced=False, logprobs=2))
+    likely = [token for event in events if isinstance(event, BranchProgress) for token in event.logprobs]
+    assert [(token.text, round(math.exp(token.logprob), 6)) for token in likely] == [("y", 0.5), ("e", 0.5), ("s", 1.0)]
+    assert [[top.text for top in token.top] for token in likely] == [["n", "y"], ["e", "o"], ["s"]]
+
+
+async def test_what_was_read_before_counts_as_held_for_its_tenant_alone() -> None:
+    engine = ScriptedEngine(["x"] * 9)
+
+    async def cached(text: str, tenant: str) -> int | None:
+        events = engine.decode(TOKENIZER.encode(text), [branch(Constraint.text())], Scope(tenant=tenant))
+        [started] = [event async for event in events if isinstance(event, BranchStarted)]
+        return started.cached_tokens
+
+    asked = [("Hello Ada", "a"), ("Hello Bob", "a"), ("Hello Ada", "b"), ("Hello Ada", "a")]
+    assert [await cached(*one) for one in asked] == [0, len("Hello "), 0, len("Hello Ada")]
