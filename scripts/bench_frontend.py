@@ -48,7 +48,8 @@ class Case:
 
     @property
     def name(self) -> str:
-        return f"{self.calls} calls, {'streamed' if self.streamed else 'whole'}"
+        what = f"{self.calls} call{'s' * (self.calls > 1)}" if self.calls else "text"
+        return f"{what}, {'streamed' if self.streamed else 'whole'}"
 
     def body(self) -> bytes:
         words = "Is it warmer in Lisbon or in Oslo? " * 8

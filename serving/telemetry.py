@@ -44,6 +44,7 @@ class Telemetry:
         self._fallbacks = self._counter("fallbacks", "Calls that were decoded once more, sequentially.")
         self._duplicates = self._counter("duplicates_removed", "Calls that said the same as another, and were dropped.")
         self._prompt_tokens = self._counter("prompt_tokens", "Tokens of prompts, of every round.")
+        self._cached_tokens = self._counter("cached_prompt_tokens", "Of these, tokens that the engine still held.")
         self._completion_tokens = self._counter("completion_tokens", "Tokens that were written.")
         self._first_event = self._histogram("turn_first_event_seconds", "Until the first event of a turn.", "wire")
         self._turn_seconds = self._histogram("turn_seconds", "Until the end of a turn.", "wire")
@@ -111,6 +112,7 @@ class Telemetry:
                 self._fallbacks.inc(figures.fallbacks)
                 self._duplicates.inc(figures.duplicates_removed)
                 self._prompt_tokens.inc(figures.prompt_tokens)
+                self._cached_tokens.inc(figures.cached_tokens or 0)
                 self._completion_tokens.inc(figures.completion_tokens)
 
     def _counter(self, name: str, words: str, *labels: str) -> Counter:
