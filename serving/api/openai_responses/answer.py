@@ -12,7 +12,6 @@ from openai.types.responses import (
     ResponseFailedEvent,
     ResponseIncompleteEvent,
     ResponseInProgressEvent,
-    ResponseOutputItem,
     ResponseStreamEvent,
 )
 from sse_starlette import ServerSentEvent
@@ -65,10 +64,6 @@ class ResponsesAnswer:
             for _ in self.told(event):
                 pass
         return self._response
-
-    def output(self, events: Sequence[TurnEvent]) -> list[ResponseOutputItem]:
-        """The items of the response."""
-        return self.response(events).output
 
     def told(self, event: TurnEvent) -> Iterator[ResponseStreamEvent]:
         """What the turn's next event adds to the stream. What an event holds goes on changing: write it at once."""

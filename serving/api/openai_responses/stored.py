@@ -6,8 +6,9 @@ those before it, and what each of them was answered. A response is its caller's 
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,8 +63,8 @@ class StoredRequest:
 
 def read_stored(text: str) -> StoredRequest | None:
     """The request that was written; None for what another wire keeps."""
-    kept: dict[str, Any] = json.loads(text)
-    if kept.get("wire") != WIRE:
+    kept: Any = json.loads(text)
+    if not isinstance(kept, dict) or kept.get("wire") != WIRE:
         return None
     return StoredRequest(
         body=ResponsesRequest.model_validate(kept["body"]),
@@ -93,20 +94,16 @@ class StoredResponses:
             return Earlier()
         last = turn_id(previous)
         requests = await self._requests([last])
-        if last in requests:
-            turns = (*requests[last].earlier, last)
-            requests |= await self._requests(turns[:-1])
-            answers = await self._journal.answers(self._caller, turns)
-            items: list[Item] = []
-            for turn in turns:
-                if turn not in requests or turn not in answers:
-                    raise not_found(response_id(turn))
-                events = read_answer(answers[turn])
-                output = requests[turn].response(turn, 0.0, events).output
-                items += requests[turn].items
-                items += ITEMS.validate_python([item.to_dict(mode="json") for item in output])
-            return Earlier(turns=turns, items=tuple(items))
-        raise not_found(previous)
+        if last not in requests:
+            raise not_found(previous)
+        turns = (*requests[last].earlier, last)
+        requests |= await self._requests(turns[:-1])
+        answers = await self._journal.answers(self._caller, turns)
+        gone = [turn for turn in turns if turn not in requests or turn not in answers]
+        if gone:
+            raise not_found(response_id(gone[0]))
+        # Many turns are much to read: not on the event loop.
+        return await asyncio.to_thread(read_earlier, turns, requests, answers)
 
     async def response(self, response: str) -> Response:
         """The response again. Raises `NotFound`."""
@@ -132,8 +129,18 @@ class StoredResponses:
 
     async def _requests(self, turns: Sequence[str]) -> dict[str, StoredRequest]:
         kept = await self._journal.kept(self._caller, turns)
-        found = {turn: read_stored(text) for turn, text in kept.items()}
+        found = await asyncio.to_thread(lambda: {turn: read_stored(text) for turn, text in kept.items()})
         return {turn: request for turn, request in found.items() if request is not None}
+
+
+def read_earlier(turns: tuple[str, ...], requests: Mapping[str, StoredRequest], answers: Mapping[str, str]) -> Earlier:
+    """All items of these turns: what each brought, and what it was answered."""
+    items: list[Item] = []
+    for turn in turns:
+        output = requests[turn].response(turn, 0.0, read_answer(answers[turn])).output
+        items += requests[turn].items
+        items += ITEMS.validate_python([item.to_dict(mode="json") for item in output])
+    return Earlier(turns=turns, items=tuple(items))
 
 
 def not_found(previous: str) -> PreviousNotFound:

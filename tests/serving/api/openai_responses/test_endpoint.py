@@ -186,18 +186,6 @@ class TestStored:
         server = serve(["One."])
         assert refusal(get(server, ask(server)["id"], stream="true")) == (400, "invalid_request", "stream")
 
-    def test_no_credentials_are_kept(self, serve: Serve, tmp_path: Path) -> None:
-        file = tmp_path / "journal.sqlite3"
-        server = serve(["One."], journal=DatabaseJournal(f"sqlite:///{file}"))
-        tool = {
-            "type": "mcp", "server_label": "far", "server_url": "https://example.org/a-secret-path",
-            "authorization": "a-secret-token", "headers": {"x-key": "a-secret-header"},
-        }  # fmt: skip
-        answer = post(server, tools=[tool], tool_choice="none")
-        assert "a-secret" not in answer.text
-        kept = [path.read_bytes() for path in tmp_path.iterdir()]
-        assert all(b"a-secret" not in content for content in kept)
-
 
 class TestInputItems:
     """GET /v1/responses/{id}/input_items."""
