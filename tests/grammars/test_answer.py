@@ -60,7 +60,4 @@ def test_refused_schema_names_the_place_of_answers() -> None:
     with pytest.raises(SchemaRefused) as refused:
         read_answer_schema({"items": {"type": "number", "minimum": "low"}})
     assert refused.value.place == "response_format.json_schema.schema"
-    assert refused.value.pointer == "/items/minimum" or (refused.value.pointer, refused.value.keyword) == (
-        "/items",
-        "minimum",
-    )
+    assert (refused.value.pointer, refused.value.keyword) == ("/items", "minimum")
