@@ -103,20 +103,27 @@ def row_of(path: Path, line: int, value: Any) -> Row | RowRefused:
     return RowRefused(path, line, "a row is a JSON object")
 
 
-def field(row: Mapping[str, Any], name: str, kind: type | tuple[type, ...]) -> Any:
-    """A field of a row, or `Unreadable` if it is missing or of another type."""
-    if not isinstance(row.get(name), kind):
+def field(row: Any, name: str, kind: type | tuple[type, ...]) -> Any:
+    """A field of a row, or of an object in it; `Unreadable` if it is missing or of another type."""
+    if not isinstance(row, Mapping) or not isinstance(row.get(name), kind):
         said = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
         raise Unreadable(f"{name!r} must be there, and a {said}")
     return row[name]
 
 
-def json_field(row: Mapping[str, Any], name: str) -> Any:
-    """A field that holds JSON, or JSON as text."""
-    value = field(row, name, (list, dict, str))
+def list_field(row: Any, name: str) -> list[Any]:
+    """A field that holds a list, or a list as JSON text."""
+    value = field(row, name, (list, str))
     if isinstance(value, str):
         try:
-            return json.loads(value)
+            value = json.loads(value)
         except (ValueError, RecursionError) as error:
             raise Unreadable(f"{name!r} is no JSON: {error}") from None
+    if not isinstance(value, list):
+        raise Unreadable(f"{name!r} must be a list")
     return value
+
+
+def optional_list(row: Mapping[str, Any], name: str) -> list[Any]:
+    """Likewise; empty if the field is missing or null."""
+    return [] if row.get(name) is None else list_field(row, name)

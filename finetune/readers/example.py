@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from finetune.gold import call_meant
@@ -42,6 +43,7 @@ class Example:
         text: str = "",
     ) -> Example:
         """An example of which every tool can be offered and every call be written, or `Unreadable` with the reason."""
+        check_text(messages, tools, calls)
         for tool in tools:
             try:
                 read_schema(tool.parameters)
@@ -77,6 +79,15 @@ class Example:
     def offering(self, tools: Sequence[Tool]) -> Example:
         """The same example with other tools, among which are those that it calls."""
         return replace(self, conversation=Conversation.read(self.conversation.messages, tools))
+
+
+def check_text(messages: Sequence[Message], tools: Sequence[Tool], calls: Sequence[tuple[str, Any]]) -> None:
+    """Refuse texts that no tokenizer can take: half a character, as `"\\ud800"` is."""
+    written = json.dumps([*map(asdict, messages), *map(asdict, tools), *calls], ensure_ascii=False)
+    try:
+        written.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise Unreadable(f"there is half a character in it, {error.object[error.start]!r}") from None
 
 
 def gold_call(number: int, name: str, arguments: Any, offered: dict[str, Tool]) -> ToolCall:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from finetune.readers.data_rows import Row, Unreadable, field, json_field
+from finetune.readers.data_rows import Row, Unreadable, field, optional_list
 from finetune.readers.dialogue import Dialogue, WrittenCall, result_text
 from finetune.readers.example import Example, decisions
 from finetune.readers.informal import tool_name
@@ -27,7 +27,7 @@ SPACE = re.compile(r"[\s,]*")
 
 def read_hermes(row: Row) -> list[Example]:
     dialogue = Dialogue()
-    tools: list[Any] = json_field(row.value, "tools") if row.value.get("tools") else []
+    tools: list[Any] = optional_list(row.value, "tools")
     for turn in field(row.value, "conversations", list):
         speaker, text = turn_of(turn)
         if speaker == "system":

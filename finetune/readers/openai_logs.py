@@ -6,14 +6,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from finetune.readers.data_rows import Row, Unreadable, field, json_field
+from finetune.readers.data_rows import Row, Unreadable, field, optional_list
 from finetune.readers.example import Example, decisions
 from grammars.conversation import Message
 from grammars.tools import Tool, ToolCall
 
 
 def read_openai_log(row: Row) -> list[Example]:
-    tools = [read_tool(tool) for tool in json_field(row.value, "tools")] if row.value.get("tools") else []
+    tools = [read_tool(tool) for tool in optional_list(row.value, "tools")]
     messages = [read_message(message) for message in field(row.value, "messages", list)]
     return list(decisions(row.id, "openai", messages, tools))
 
@@ -51,7 +51,7 @@ def read_message(message: Any) -> Message:
     if role == "assistant":
         if message.get("function_call"):
             raise Unreadable("'function_call' has no id that a result could name; write it as 'tool_calls'")
-        calls = tuple(read_call(call) for call in message.get("tool_calls") or ())
+        calls = tuple(read_call(call) for call in optional_list(message, "tool_calls"))
         return Message(role="assistant", text=text, calls=calls)
     raise Unreadable(f"no role is called {role!r}")
 

@@ -39,7 +39,10 @@ def read_seal_tools(row: Row) -> list[Example]:
         written = {key: with_reference(value, results) for key, value in field(call, "parameters", dict).items()}
         calls.append((tool_name(name), typed(written, seal_tool(described[name]).parameters)))
         called.append(name)
-        for produced, key in zip(field(call, "responses", list), described[name]["responses"], strict=True):
+        produces = field(call, "responses", list)
+        if len(produces) != len(described[name]["responses"]) or not all(isinstance(one, str) for one in produces):
+            raise Unreadable(f"the results of {name!r} are not those that tool.jsonl has")
+        for produced, key in zip(produces, described[name]["responses"], strict=True):
             results[produced] = f"{MARK}{number}#/{key.replace('~', '~0').replace('/', '~1')}"
     return [
         Example.build(

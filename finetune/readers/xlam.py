@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from finetune.readers.data_rows import Row, Unreadable, field, json_field
+from finetune.readers.data_rows import Row, Unreadable, field, list_field
 from finetune.readers.example import Example
 from finetune.readers.informal import informal_tool, relaxed, tool_name, typed
 from grammars.conversation import Message
@@ -13,9 +13,9 @@ from grammars.tools import Tool
 
 
 def read_xlam(row: Row) -> list[Example]:
-    tools = [read_tool(tool) for tool in json_field(row.value, "tools")]
+    tools = [read_tool(tool) for tool in list_field(row.value, "tools")]
     schemas = {tool.name: tool.parameters for tool in tools}
-    calls = [written_call(call, schemas) for call in json_field(row.value, "answers")]
+    calls = [written_call(call, schemas) for call in list_field(row.value, "answers")]
     tools = [relaxed(tool, calls) for tool in tools]
     request = Message(role="user", text=field(row.value, "query", str))
     return [Example.build(id=row.id, source="xlam", messages=[request], tools=tools, calls=calls)]
