@@ -7,8 +7,9 @@ forces do not count: while serving no model is ever asked for them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from finetune.rows import Lesson
 from finetune.subjects import subjects
@@ -22,8 +23,9 @@ from grammars.marked_forms import MarkedOutline, MarkedTally, ordinal
 from grammars.marks import Marks
 from grammars.plan import Plan, PlannedCall, outline_text
 from grammars.prompt import Prefix, branch_ending, calls_text, render
+from grammars.schema import read_schema
 from grammars.tokenizer import Tokenizer
-from grammars.tools import ToolCall
+from grammars.tools import Tool, ToolCall
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +75,6 @@ class Teaching:
         weights: Weights,
     ) -> None:
         self._conversation = conversation
-        self._calls = calls
         self._dialect = dialect
         self._marks = marks
         self._tokenizer = tokenizer
@@ -82,10 +83,11 @@ class Teaching:
         unknown = sorted({call.name for call in calls} - self._tools.keys())
         if unknown:
             raise RequestError(f"the calls are of tools that are not offered: {', '.join(unknown)}", place="calls")
+        self._calls = tuple(as_written(call, self._tools[call.name]) for call in calls)
         self._plan = Plan(
             calls=tuple(
                 PlannedCall(tool=call.name, subject=subject, place=place)
-                for place, (call, subject) in enumerate(zip(calls, subjects(calls), strict=True))
+                for place, (call, subject) in enumerate(zip(self._calls, subjects(self._calls), strict=True))
             )
         )
 
@@ -140,6 +142,11 @@ class Teaching:
         if not any(is_free):
             return []
         return [Lesson(kind=kind, suffix=suffix, written=written, weights=tuple(weight * free for free in is_free))]
+
+
+def as_written(call: ToolCall, tool: Tool) -> ToolCall:
+    """The call with its arguments in the order in which the grammar writes them."""
+    return replace(call, arguments=json.loads(read_schema(tool.parameters).text(call.arguments)))
 
 
 def walked(constraint: Constraint, text: str, tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[bool, ...]]:

@@ -20,7 +20,7 @@ import pytest
 from serving.models.catalogue import read_catalogue
 
 ROOT = Path(__file__).parents[1]
-VERBS = ("setup", "serve", "demo", "test", "check", "bench", "eval")
+VERBS = ("setup", "serve", "demo", "test", "check", "bench", "eval", "train")
 DOCUMENTS = (
     "README.md",
     "CONTRIBUTING.md",

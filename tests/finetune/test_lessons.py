@@ -120,6 +120,11 @@ def test_what_cannot_be_taught_is_refused(smollm2: HuggingFaceTokenizer) -> None
         example_lessons(asked(), TWO, JSON, smollm2)
 
 
+def test_arguments_are_taught_in_the_order_of_the_schema(smollm2: HuggingFaceTokenizer) -> None:
+    [turned] = [call("get_weather", unit="celsius", city="Bern")]
+    assert taught([turned], smollm2) == taught([TWO[0]], smollm2)
+
+
 TEXTS = st.text(st.characters(max_codepoint=0xFFFF, exclude_categories=["Cc", "Cs", "Cn"]), max_size=12)
 """Of characters that SmolLM2 has tokens for: its vocabulary lacks bytes of the rarest."""
 

@@ -1,0 +1,134 @@
+"""Training, from rows of function-calling data to a model that is served:
+
+scripts/train CONFIG --data FILE [--data FILE ...] --output FOLDER
+
+The folder gets `run/`, with checkpoints, losses.jsonl and a log for tensorboard, and at the end `model/`. The same
+command goes on with a run that was broken off.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from finetune.checkpoints import latest_checkpoint
+from finetune.examples import RowRefused, read_examples
+from finetune.export import export_model
+from finetune.held_out import Removed, refuse_held_out, without_held_out
+from finetune.lessons import example_lessons
+from finetune.readers.example import Example
+from finetune.rows import Row, packed_row
+from finetune.trainer import StepLoss, Trainer
+from finetune.training_config import TrainingConfig, load_training_config
+from grammars.dialects import Dialect, trained_dialect
+from grammars.errors import ConfigurationError, PolycallError, RequestError
+from grammars.tokenizer import Tokenizer
+from serving.engines.transformers.tokenizer import load_tokenizer
+from serving.models.catalogue import resolve_model
+
+SHOWN = 10
+"""How many of the examples that are left out are shown with their reasons; all of them are counted."""
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="The settings of the run, as TOML")],
+    data: Annotated[list[Path], typer.Option(help="A file of rows, as scripts/eval cases reads them; may be repeated")],
+    output: Annotated[Path, typer.Option(help="The folder of the run and of the model")],
+    skip: Annotated[bool, typer.Option(help="Leave out rows that cannot be used, in place of ending there")] = False,
+) -> None:
+    """Train a model on rows of data, and write it as a folder that can be served."""
+    console = Console(stderr=True)
+    try:
+        settings = load_training_config(config)
+        base = resolve_model(settings.model)
+        tokenizer, _ = load_tokenizer(base)
+        dialect = trained_dialect(tokenizer)
+        rows = rows_of(read_all(data, console, skip=skip), dialect, tokenizer, settings, console, skip=skip)
+        run = output / "run"
+        learn(Trainer(settings, base, run), rows, settings, console)
+        checkpoint = latest_checkpoint(run)
+        assert checkpoint is not None  # the last step writes one
+        export_model(base, checkpoint, output / "model", dialect)
+    except PolycallError as error:
+        console.print(f"[red]{error}[/red]", soft_wrap=True)
+        raise typer.Exit(1) from error
+    console.print(f"the model is in {output / 'model'}: scripts/serve --model {output / 'model'}")
+
+
+def read_all(paths: list[Path], console: Console, *, skip: bool) -> list[Example]:
+    """The examples of all files that may be trained on. Raises `ConfigurationError` for a file that may not be."""
+    refused: list[RowRefused] = []
+    removed: list[Removed] = []
+    found: list[Example] = []
+    for path in paths:
+        refuse_held_out(path)
+        found += without_held_out(read_examples(path, refused=refused if skip else None), removed)
+    reasons = [*map(str, refused), *(f"{one.example.id}: {one.reason}" for one in removed)]
+    tell_left_out(reasons, console)
+    return found
+
+
+def tell_left_out(reasons: list[str], console: Console) -> None:
+    if reasons:
+        console.print(f"{len(reasons)} examples are left out:")
+        for reason in reasons[:SHOWN]:
+            console.print(f"  {reason}", soft_wrap=True)
+
+
+def rows_of(
+    examples: list[Example],
+    dialect: Dialect,
+    tokenizer: Tokenizer,
+    settings: TrainingConfig,
+    console: Console,
+    *,
+    skip: bool,
+) -> list[Row]:
+    """Each example as a packed row, of the calls that need no other's result."""
+    rows, reasons = [], []
+    with Progress(console=console) as progress:
+        for example in progress.track(examples, description="packing"):
+            calls = example.waves[0] if example.waves else ()
+            try:
+                prefix, lessons = example_lessons(
+                    example.conversation, calls, dialect, tokenizer, settings.weights.weights
+                )
+                row = packed_row(prefix, lessons)
+                if len(row) > settings.pass_tokens:
+                    raise RequestError(f"its {len(row)} tokens are more than pass_tokens, {settings.pass_tokens}")
+            except (PolycallError, ValueError) as error:
+                if not skip:
+                    raise ConfigurationError(f"{example.id} of {example.source}: {error}") from error
+                reasons.append(f"{example.id} of {example.source}: {error}")
+            else:
+                rows.append(row)
+    tell_left_out(reasons, console)
+    if not rows:
+        raise ConfigurationError("there is no example to learn from")
+    tokens = sum(map(len, rows))
+    console.print(f"{len(rows)} examples, {tokens} tokens, {tokens // len(rows)} each")
+    return rows
+
+
+def learn(trainer: Trainer, rows: list[Row], settings: TrainingConfig, console: Console) -> None:
+    """Train to the last step, with a bar and the losses beside it."""
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=settings.steps, completed=trainer.step)
+
+        def heard(done: StepLoss) -> None:
+            kinds = ", ".join(f"{kind} {loss:.3f}" for kind, loss in done.kinds.items())
+            progress.update(task, completed=done.step, description=f"loss {done.loss:.3f} ({kinds})")
+
+        trainer.run(rows, heard)
+
+
+if __name__ == "__main__":
+    app()
