@@ -41,9 +41,9 @@ class Ledger:
         self._branches += 1
         self._enter([(label, start_s, end)])
 
-    def plan(self, ended: Sequence[tuple[str, float, BranchEnded]]) -> None:
-        """Enter the streams of the plan, which decoded together."""
-        self._plan_steps = max((end.steps for _, _, end in ended), default=0)
+    def plan(self, ended: Sequence[tuple[str, float, BranchEnded]], *, steps: int) -> None:
+        """Enter the streams of the plan, which took so many steps together."""
+        self._plan_steps = steps
         self._steps = max(self._steps, self._plan_steps)
         self._enter(ended)
 

@@ -45,6 +45,10 @@ async def decode_parallel(round: Round, ledger: Ledger) -> AsyncGenerator[Decode
             ledger.hear(event)
             if key == PLAN:
                 planning.take(event)
+                if planning.is_unsure:
+                    planning.plan_anew()
+                    streams.start(PLAN, planning.branches)
+                    continue
                 plan = planning.plan
                 # Forms without a grammar for the whole plan may come to less calls than are asked for: then it is none.
                 enough = not planning.complete or len(plan.calls) >= round.conversation.choice.least
@@ -54,7 +58,7 @@ async def decode_parallel(round: Round, ledger: Ledger) -> AsyncGenerator[Decode
                     branches = [calls.branch(call, begun_at=planning.steps) for call in new]
                     streams.start(tuple(call.place for call in new), branches)
                 if planning.over:
-                    ledger.plan(planning.ended)
+                    ledger.plan(planning.ended, steps=planning.steps)
                     for written in calls.close(complete=planning.complete):
                         yield written
             elif isinstance(event, StreamEnded):

@@ -1,31 +1,69 @@
-"""Planning: the streams of a round's plan, and what they say so far."""
+"""Planning: the streams of a round's plan, and what they say so far.
+
+A model that was trained for it plans by a tally, one step for all tools at once; where the tally's own probability is
+low, the outline is written after all. A stock model writes an outline, in the form that the options choose.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from grammars.branch import Branch
+from grammars.conversation import Conversation
+from grammars.dialects import Dialect
+from grammars.marked_forms import MarkedOutline, MarkedTally
 from grammars.plan import Plan
-from serving.decode.request import Round
+from grammars.plan_forms import JOINT, PlanForm
+from serving.decode.request import DecodeOptions, Round
 from serving.decode.streams import StreamEnded, StreamEvent
 from serving.engines.base import BranchEnded, BranchProgress
 
+TALLIED_TOOLS = 16
+"""The most tools that are tallied: each is a stream of the plan's one step."""
+
+
+def plan_forms(options: DecodeOptions, dialect: Dialect, conversation: Conversation) -> tuple[PlanForm, ...]:
+    """The forms in which this round may be planned, the first one first; all are asked for in the same words."""
+    if options.plan_form is not None:
+        return (options.plan_form,)
+    if dialect.marks is None:
+        return (JOINT,)
+    outline = MarkedOutline(marks=dialect.marks)
+    counts_are_open = conversation.choice.exact is None and conversation.choice.least <= 1
+    if counts_are_open and len(conversation.callable_tools) <= TALLIED_TOOLS:
+        return (MarkedTally(marks=dialect.marks), outline)
+    return (outline,)
+
 
 class Planning:
-    """The plan of one round while it is written, in the form that the options choose."""
+    """The plan of one round while it is written."""
 
     def __init__(self, round: Round) -> None:
-        self._form = round.options.plan_form
-        self._conversation = round.conversation
+        self._round = round
+        self._forms = list(plan_forms(round.options, round.dialect, round.conversation))
+        self._given_up: list[StreamEnded] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        """The first of the forms that are left."""
+        self._form = self._forms.pop(0)
+        # Only a form that another one may take the place of is asked how sure it is.
+        logprobs = 0 if self._forms else None
         self.branches = [
             Branch(
-                suffix=round.engine.tokenizer.encode(stream.opening),
+                suffix=self._round.engine.tokenizer.encode(stream.opening),
                 constraint=stream.constraint,
-                max_new_tokens=round.limit(round.options.plan_tokens),
-                sampling=round.sampling(0),
+                max_new_tokens=self._round.limit(self._round.options.plan_tokens),
+                sampling=self._round.sampling(0),
+                skip_forced=logprobs is None,
+                logprobs=logprobs,
             )
-            for stream in self._form.streams(round.conversation)
+            for stream in self._form.streams(self._round.conversation)
         ]
         self._texts = [""] * len(self.branches)
         self._steps = [0] * len(self.branches)
+        self._logprobs = [0.0] * len(self.branches)
         self._ended: dict[int, StreamEnded] = {}
 
     def take(self, event: StreamEvent) -> None:
@@ -33,15 +71,30 @@ class Planning:
         if isinstance(event, BranchProgress):
             self._texts[event.branch] += event.text
             self._steps[event.branch] = event.steps
+            self._logprobs[event.branch] += sum(token.logprob for token in event.logprobs)
         elif isinstance(event, StreamEnded):
             self._ended[event.index] = event
             self._texts[event.index] = event.end.text
             self._steps[event.index] = event.end.steps
 
     @property
+    def is_unsure(self) -> bool:
+        """Whether the plan is over, and one of its streams was less likely than the options ask for, or broken, while
+        there is another form to plan in.
+        """
+        if not self._forms or not self.over:
+            return False
+        return not self.complete or math.exp(min(self._logprobs)) < self._round.options.sure_tally
+
+    def plan_anew(self) -> None:
+        """Give the streams up, and begin those of the next form."""
+        self._given_up += self._ended.values()
+        self._begin()
+
+    @property
     def steps(self) -> int:
         """How many decode steps the plan took so far."""
-        return max(self._steps)
+        return max((stream.end.steps for stream in self._given_up), default=0) + max(self._steps)
 
     @property
     def over(self) -> bool:
@@ -57,9 +110,10 @@ class Planning:
     def plan(self) -> Plan:
         """The plan; while it is not complete, the first calls of it."""
         read = self._form.read if self.complete else self._form.begun
-        return read(self._texts, self._conversation)
+        return read(self._texts, self._round.conversation)
 
     @property
-    def ended(self) -> list[tuple[str, float, BranchEnded]]:
-        """The streams for the books."""
-        return [("plan", self._ended[index].start_s, self._ended[index].end) for index in sorted(self._ended)]
+    def ended(self) -> Sequence[tuple[str, float, BranchEnded]]:
+        """The streams for the books, those that were given up first."""
+        streams = [*self._given_up, *(self._ended[index] for index in sorted(self._ended))]
+        return [("plan", stream.start_s, stream.end) for stream in streams]

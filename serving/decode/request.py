@@ -10,7 +10,7 @@ from grammars.answer import asking_for, read_answer_schema
 from grammars.branch import Sampling
 from grammars.conversation import Choice, Conversation
 from grammars.dialects import Dialect
-from grammars.plan_forms import JOINT, PlanForm
+from grammars.plan_forms import PlanForm
 from grammars.prompt import Prefix, render
 from serving.engines.base import SHARED, Engine, Scope
 
@@ -25,9 +25,13 @@ Decoding = Literal["parallel", "sequential"]
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeOptions:
-    """The form of plans, and finite bounds: tokens of a plan, of one call, of a turn in one stream, and of a text."""
+    """The form of plans, and finite bounds: tokens of a plan, of one call, of a turn in one stream, and of a text.
 
-    plan_form: PlanForm = JOINT
+    Without a form it is the dialect's own. A tally counts if each of its digits is at least as likely as `sure_tally`.
+    """
+
+    plan_form: PlanForm | None = None
+    sure_tally: float = 0.8
     plan_tokens: int = 1024
     call_tokens: int = 1024
     stream_tokens: int = 8192

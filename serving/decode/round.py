@@ -16,6 +16,7 @@ from grammars.schema import read_schema
 from serving.decode.events import DecodeEvent, RoundEnded
 from serving.decode.ledger import Ledger
 from serving.decode.parallel import decode_parallel
+from serving.decode.planning import plan_forms
 from serving.decode.request import DecodeOptions, Round, RoundRequest
 from serving.decode.sequential import decode_sequential
 from serving.decode.text import write_text
@@ -73,7 +74,8 @@ class Decoder:
         elif one_stream(conversation, request):
             instructions = array.instructions(self.dialect)
         else:
-            instructions = self.options.plan_form.instructions(conversation)
+            form, *_ = plan_forms(self.options, self.dialect, conversation)
+            instructions = form.instructions(conversation)
             if request.parallel_dependencies:
                 instructions += f"\n\n{references.INSTRUCTIONS}"
         return Round(

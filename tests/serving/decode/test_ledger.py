@@ -26,13 +26,13 @@ def test_steps_are_those_of_the_critical_path_and_tokens_are_all(
     ledger = Ledger("parallel", prompt_tokens=5)
     for steps, tokens, begun_at in branches[:2]:  # those that ended while the plan was still written
         ledger.branch("call", 1.0, end(steps, tokens), begun_at=begun_at)
-    ledger.plan([("plan", 1.0, end(*stream)) for stream in plan])
+    plan_steps = max((steps for steps, _ in plan), default=0)
+    ledger.plan([("plan", 1.0, end(*stream)) for stream in plan], steps=plan_steps)
     for steps, tokens, begun_at in branches[2:]:
         ledger.branch("call", 1.0, end(steps, tokens), begun_at=begun_at)
     for stream in retries:
         ledger.stream("retry", 1.0, end(*stream))
     figures = ledger.figures()
-    plan_steps = max((steps for steps, _ in plan), default=0)
     assert figures.plan_steps == plan_steps
     beside = max([plan_steps, *(begun_at + steps for steps, _, begun_at in branches)])
     assert figures.steps == beside + sum(steps for steps, _ in retries)

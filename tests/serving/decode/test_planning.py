@@ -1,0 +1,121 @@
+"""How a trained model plans: by a tally in one step, by an outline where the tally is unsure, in the same prompt."""
+
+from __future__ import annotations
+
+import re
+
+from grammars.constraint import Constraint
+from grammars.conversation import Choice, Conversation, Message
+from grammars.dialects import DIALECTS, JSON
+from grammars.plan_forms import JOINT
+from grammars.tools import Tool
+from serving.decode.events import CallWritten, Figures, RoundEnded, TextWritten
+from serving.decode.planning import TALLIED_TOOLS, plan_forms
+from serving.decode.round import DecodeOptions, Decoder, RoundRequest
+from serving.engines.scripted import Answer, ScriptedEngine
+
+TRAINED = DIALECTS["polycall-smollm2"]
+CITY = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 20}}, "required": ["city"]}
+TOOLS = (Tool(name="weather", parameters=CITY), Tool(name="clock"))
+
+SURE = DecodeOptions(sure_tally=0.05)
+"""A script finds each of ten digits equally likely: surer than this."""
+UNSURE = DecodeOptions(sure_tally=0.5)
+
+
+class Trained:
+    """A scripted model that knows the marks: what it counts, outlines and calls with."""
+
+    def __init__(self, *, counts: dict[str, str], outline: str = "end") -> None:
+        self.stood_on: list[str] = []
+        self._counts = counts
+        self._outline = outline
+
+    def __call__(self, text: str, constraint: Constraint) -> Answer:
+        stands_on = text.rpartition("assistant\n")[2]
+        self.stood_on.append(stands_on)
+        if counted := re.fullmatch(r"<jupyter_start>(\w+):", stands_on):
+            return self._counts[counted[1]]
+        if stands_on == "<jupyter_text>":
+            return self._outline
+        if called := re.fullmatch(r"<jupyter_code>(\w+): (.*)<jupyter_output>", stands_on):
+            return f'{{"city": "{called[2]}"}}' if called[1] == "weather" else "{}"
+        return "In words."
+
+
+def conversation(choice: Choice | None = None, tools: tuple[Tool, ...] = TOOLS) -> Conversation:
+    return Conversation.read([Message(role="user", text="?")], tools, choice or Choice(mode="auto"))
+
+
+async def decoded(
+    model: Trained, options: DecodeOptions, choice: Choice | None = None
+) -> tuple[list[tuple[str, str]], str, Figures]:
+    """The calls in their order, the text, and what it cost."""
+    calls: dict[int, tuple[str, str]] = {}
+    text = ""
+    figures = Figures(decoding="parallel")
+    decoder = Decoder(ScriptedEngine(model), TRAINED, options)
+    async for event in decoder.decode_round(conversation(choice), RoundRequest()):
+        match event:
+            case CallWritten():
+                calls[event.index] = (event.call.name, event.call.arguments_text)
+            case TextWritten():
+                text += event.text
+            case RoundEnded():
+                figures = event.figures
+    return [calls[index] for index in sorted(calls)], text, figures
+
+
+def weather(city: str) -> tuple[str, str]:
+    return "weather", f'{{"city": "{city}"}}'
+
+
+async def test_sure_tally_is_the_plan_and_takes_one_step() -> None:
+    model = Trained(counts={"weather": "2", "clock": "1"})
+    calls, _, figures = await decoded(model, SURE)
+    assert calls == [weather("1 of 2"), weather("2 of 2"), ("clock", "{}")]
+    assert figures.plan_steps == 1
+    assert figures.fallbacks == 0
+    assert "<jupyter_text>" not in model.stood_on
+
+
+async def test_unsure_tally_gives_way_to_an_outline() -> None:
+    model = Trained(counts={"weather": "9", "clock": "9"}, outline="weather: Bern\nweather: Oslo\nend")
+    calls, _, figures = await decoded(model, UNSURE)
+    assert calls == [weather("Bern"), weather("Oslo")]
+    assert figures.plan_steps > 10
+    assert figures.steps > figures.plan_steps
+    assert [span.label for span in figures.spans].count("plan") == 3
+    assert figures.fallbacks == 0
+
+
+async def test_no_call_is_an_answer_in_text_by_either_plan() -> None:
+    for options in (SURE, UNSURE):
+        calls, text, figures = await decoded(Trained(counts={"weather": "0", "clock": "0"}), options)
+        assert (calls, text) == ([], "In words.")
+        assert figures.fallbacks == 0
+
+
+async def test_tally_that_says_fewer_calls_than_are_required_is_no_plan() -> None:
+    model = Trained(counts={"weather": "0", "clock": "0"}, outline="clock: now\nend")
+    calls, _, figures = await decoded(model, UNSURE, Choice(mode="required"))
+    assert calls == [("clock", "{}")]
+    assert figures.fallbacks == 0
+
+
+def test_forms_by_what_the_model_was_trained_for_and_the_caller_leaves_open() -> None:
+    def names(choice: Choice | None = None, tools: tuple[Tool, ...] = TOOLS) -> list[str]:
+        return [form.name for form in plan_forms(DecodeOptions(), TRAINED, conversation(choice, tools))]
+
+    assert names() == ["tally", "outline"]
+    assert names(Choice(mode="required")) == ["tally", "outline"]
+    assert names(Choice(exact=("clock", "weather"))) == ["outline"]
+    assert names(Choice(mode="required", least=3)) == ["outline"]
+    many = tuple(Tool(name=f"tool_{number}") for number in range(TALLIED_TOOLS + 1))
+    assert names(tools=many) == ["outline"]
+    assert names(tools=many[1:]) == ["tally", "outline"]
+
+
+def test_stock_model_plans_in_the_joint_form_or_as_the_options_say() -> None:
+    assert plan_forms(DecodeOptions(), JSON, conversation()) == (JOINT,)
+    assert plan_forms(DecodeOptions(plan_form=JOINT), TRAINED, conversation()) == (JOINT,)
