@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from grammars.constraint import Constraint
 from grammars.conversation import Conversation
+from grammars.errors import ConfigurationError
 from grammars.marks import Marks
 from grammars.plan import Plan, PlannedCall, outline_constraint, read_outline
 from grammars.plan_forms import PlanStream, placed
@@ -80,3 +81,11 @@ def tally_opening(name: str, marks: Marks) -> str:
 def ordinal(number: int, count: int) -> str:
     """The subject of a call that is known by its number only."""
     return f"{number} of {count}"
+
+
+def marked_form(name: str, marks: Marks) -> MarkedOutline | MarkedTally:
+    """The form of this name for a trained model, or a `ConfigurationError` that lists those there are."""
+    forms = {form.name: form for form in (MarkedTally(marks=marks), MarkedOutline(marks=marks))}
+    if name not in forms:
+        raise ConfigurationError(f"a trained model has no form of plan {name!r}; there are {', '.join(forms)}")
+    return forms[name]

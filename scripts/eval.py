@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 import typer
 from eval_questions import ToolChoice, bfcl_questions, file_questions
 from eval_report import line, report_of
-from eval_run import Question, answer_questions, decoder_of
+from eval_run import Question, answer_questions, decoder_of, plan_named
 from eval_view import draw, show
 from rich.console import Console
 
@@ -38,7 +38,12 @@ Model = Annotated[str, typer.Option(help="Catalogue name, folder, GGUF file or h
 EngineName = Annotated[Literal["transformers", "vllm"], typer.Option("--engine", help="What decodes")]
 Way = Annotated[Literal["parallel", "sequential"], typer.Option(help="How calls are decoded")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many cases")]
-Form = Annotated[str, typer.Option(help=f"The form of the plan: {', '.join(FORMS)}")]
+Form = Annotated[
+    str | None,
+    typer.Option(
+        help=f"The form of the plan: {', '.join(FORMS)}; of a trained model: tally, outline; default: its own"
+    ),
+]
 DialectName = Annotated[str | None, typer.Option(help="json, hermes, mistral; default: the model's own")]
 Together = Annotated[int, typer.Option(min=1, help="Cases that are decoded together")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto")]
@@ -64,7 +69,7 @@ def bfcl(
         ToolChoice | None,
         typer.Option(help="Default: required where BFCL says which calls are right, auto where none or any is"),
     ] = None,
-    plan_form: Form = "joint",
+    plan_form: Form = None,
     dialect: DialectName = None,
     concurrency: Together = 12,
     engine: EngineName = "transformers",
@@ -97,7 +102,7 @@ def cases(
     dependencies: Annotated[
         bool, typer.Option(help="Calls may refer to the results of others (parallel decoding only)")
     ] = False,
-    plan_form: Form = "joint",
+    plan_form: Form = None,
     dialect: DialectName = None,
     concurrency: Together = 12,
     engine: EngineName = "transformers",
@@ -140,7 +145,7 @@ class Setup:
 
     settings: Mapping[str, str]
     dialect: str | None
-    plan_form: str
+    plan_form: str | None
     concurrency: int
 
 
@@ -152,7 +157,8 @@ def evaluate(name: str, questions: Sequence[Question], request: RoundRequest, se
     outcomes = asyncio.run(
         answer_questions(decoder, questions, request, title, setup.concurrency, Console(stderr=True))
     )
-    report = report_of(name, setup.settings["model"], request.decoding, setup.plan_form, outcomes)
+    plan = plan_named(setup.plan_form, decoder)
+    report = report_of(name, setup.settings["model"], request.decoding, plan, outcomes)
     show(report, earlier, Console())
     if files.json_file is not None:
         files.json_file.write_text(json.dumps(asdict(report), indent=1) + "\n")

@@ -17,6 +17,7 @@ from finetune.gold import Gold
 from grammars.conversation import Conversation
 from grammars.dialects import dialect_named, dialect_of
 from grammars.errors import DecodingFailed, RequestError
+from grammars.marked_forms import marked_form
 from grammars.plan_forms import form_named
 from grammars.tools import Tool, ToolCall
 from serving.decode.events import CallFailed, CallWritten, Figures, RoundEnded, TextWritten
@@ -63,10 +64,18 @@ class Outcome:
     duplicates_removed: int
 
 
-def decoder_of(engine: Engine, dialect: str | None, plan_form: str) -> Decoder:
-    """A decoder within `BOUNDS`, in the dialect of this name or else the model's own."""
+def decoder_of(engine: Engine, dialect: str | None, plan_form: str | None) -> Decoder:
+    """A decoder within `BOUNDS`, in the dialect and the form of plan of these names or else the model's own."""
     spoken = dialect_named(dialect) if dialect else dialect_of(engine.tokenizer)
-    return Decoder(engine, spoken, replace(BOUNDS, plan_form=form_named(plan_form)))
+    if plan_form is None:
+        return Decoder(engine, spoken, BOUNDS)
+    form = form_named(plan_form) if spoken.marks is None else marked_form(plan_form, spoken.marks)
+    return Decoder(engine, spoken, replace(BOUNDS, plan_form=form))
+
+
+def plan_named(plan_form: str | None, decoder: Decoder) -> str:
+    """What a report calls the plan."""
+    return plan_form or ("joint" if decoder.dialect.marks is None else "tally, outline where unsure")
 
 
 async def answer_questions(

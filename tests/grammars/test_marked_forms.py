@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from grammars.conversation import Choice, Conversation, Message
-from grammars.marked_forms import MarkedOutline, MarkedTally
+from grammars.errors import ConfigurationError
+from grammars.marked_forms import MarkedOutline, MarkedTally, marked_form
 from grammars.marks import FAMILIES, SMOLLM2
 from grammars.plan import PlannedCall
 from grammars.plan_forms import PlanForm
@@ -68,6 +69,13 @@ def test_outline_says_calls_by_their_subjects_while_it_is_written() -> None:
     assert stream.opening == "<jupyter_text>"
     assert accepts(stream.constraint, "add: 3 and 4\ngreet.person: Ana\nend")
     assert OUTLINE.begun(["add: 3 and 4\ngreet"], conversation()).calls == (PlannedCall(tool="add", subject="3 and 4"),)
+
+
+def test_form_is_found_by_its_name() -> None:
+    assert marked_form("tally", SMOLLM2) == TALLY
+    assert marked_form("outline", SMOLLM2) == OUTLINE
+    with pytest.raises(ConfigurationError, match="no form of plan 'joint'; there are tally, outline"):
+        marked_form("joint", SMOLLM2)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
