@@ -52,7 +52,9 @@ async def test_figures_say_how_the_round_was_decoded_and_on_how_many_tokens(deco
     figures = ended(await round.run(decoding=decoding)).figures
     assert figures.decoding == decoding
     assert figures.prompt_tokens == len(round.engine.prefixes[0])
-    assert await round.decoder.count_tokens(round.conversation, RoundRequest(decoding=decoding)) == figures.prompt_tokens
+    assert (
+        await round.decoder.count_tokens(round.conversation, RoundRequest(decoding=decoding)) == figures.prompt_tokens
+    )
 
 
 @pytest.mark.parametrize(
