@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -30,6 +31,7 @@ from serving.config import load_settings
 from serving.engines.base import Engine
 from serving.engines.build import build_engine
 from serving.engines.scripted import ScriptedEngine
+from serving.models.catalogue import resolve_model
 
 SCRIPTED_STEP_S = 0.004
 """How long one decode step of the scripted engine takes."""
@@ -130,10 +132,13 @@ def execute(
 @app.command()
 def frontend(
     requests: Annotated[int, typer.Option(min=20, help="Requests of each case to each side")] = 400,
+    vllm: Annotated[bool, typer.Option(help="Also stock vLLM's API server, if vLLM is installed")] = True,
+    model: Annotated[str, typer.Option(help="Whose tokenizer vLLM's API server takes")] = "smollm2-135m",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file")] = None,
 ) -> None:
-    """Answer the same requests by polycall with a scripted engine and by FastAPI's bare echo, on one core, in turn."""
-    rows = measure_frontend(requests, Console(stderr=True))
+    """Answer the same requests by polycall with a scripted engine, FastAPI's bare echo and stock vLLM, in turn."""
+    vllm = vllm and find_spec("vllm") is not None
+    rows = measure_frontend(requests, resolve_model(model) if vllm else None, Console(stderr=True))
     Console().print(frontend_table(rows, machine()))
     if json_file is not None:
         json_file.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")

@@ -1,4 +1,5 @@
-"""What the front end takes a request: the server with a scripted engine, beside FastAPI's bare echo of its answers.
+"""What the front end takes a request: the server with a scripted engine, beside FastAPI's bare echo of its answers, and
+stock vLLM's API server on an engine that has the answer at once.
 
 One client, one request at a time, over one connection, on a core of its own; the sides take turns.
 """
@@ -8,19 +9,21 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
+from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from frontend_servers import PATH, Answers, Side, serving
+from frontend_servers import PATH, Side, serving
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 CALLS = (0, 1, 8)
+SIDES = ("fastapi", "vllm", "polycall")
 BLOCK = 20
 """How many requests a side answers before the other one has its turn."""
 
@@ -64,22 +67,23 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class FrontendRow:
-    """A case on a side, in milliseconds from the request's first byte. `ratio` is of the p50 to the echo's.
+    """A case on a side, in milliseconds from the request's first byte. `ratio` is of the p50 to the echo's, and
+    `ratio_vllm` to stock vLLM's.
 
     `turn_p50_ms` is what of the p50 the turn itself takes by its own report, which is decoding, in Python, by the
-    scripted engine; `rest_ratio` leaves it out.
+    scripted engine; `rest_p50_ms` leaves it out. An echo has no turn, and vLLM's engine decodes nothing.
     """
 
     case: str
     side: str
     requests: int
-    answer_bytes: int
     first_byte_p50_ms: float
     p50_ms: float
     p95_ms: float
     ratio: float
+    ratio_vllm: float | None
     turn_p50_ms: float | None = None
-    rest_ratio: float | None = None
+    rest_p50_ms: float | None = None
 
 
 @dataclass(kw_only=True)
@@ -89,8 +93,10 @@ class Times:
     turn_s: list[float] = field(default_factory=list)
 
 
-def measure_frontend(requests: int, console: Console) -> list[FrontendRow]:
-    """All cases on both sides, so many requests each after as many to warm up as are one block."""
+def measure_frontend(requests: int, vllm_model: Path | None, console: Console) -> list[FrontendRow]:
+    """All cases on all sides, so many requests each after as many to warm up as are one block. Stock vLLM is among
+    them if there is the folder of a model, whose tokenizer it needs.
+    """
     cores = sorted(os.sched_getaffinity(0))
     cases = [Case(calls=calls, streamed=streamed) for calls in CALLS for streamed in (False, True)]
     rows: list[FrontendRow] = []
@@ -99,11 +105,14 @@ def measure_frontend(requests: int, console: Console) -> list[FrontendRow]:
             # Servers take turns, so that one core is enough for both; the client has another one, if there is one.
             os.sched_setaffinity(0, {cores[-1]})
             polycall = stack.enter_context(client_of("polycall", cores[0], {}))
+            clients = {"polycall": polycall}
+            if vllm_model is not None:
+                clients["vllm"] = stack.enter_context(client_of("vllm", cores[0], {"model": str(vllm_model)}))
             answers = {case.name: polycall.ask(case).body.decode() for case in cases}
-            echo = stack.enter_context(client_of("fastapi", cores[0], answers))
+            clients["fastapi"] = stack.enter_context(client_of("fastapi", cores[0], answers))
             task = progress.add_task("asking", total=len(cases))
             for case in cases:
-                rows += case_rows(case, {"fastapi": echo, "polycall": polycall}, requests, answers[case.name])
+                rows += case_rows(case, clients, requests)
                 progress.advance(task)
     finally:
         os.sched_setaffinity(0, set(cores))
@@ -111,9 +120,9 @@ def measure_frontend(requests: int, console: Console) -> list[FrontendRow]:
 
 
 @contextmanager
-def client_of(side: Side, core: int, answers: Answers) -> Iterator[Client]:
+def client_of(side: Side, core: int, given: Mapping[str, str]) -> Iterator[Client]:
     """A client of a server of its own."""
-    with serving(side, core, answers) as port, closing(HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+    with serving(side, core, given) as port, closing(HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
         yield Client(connection)
 
 
@@ -145,8 +154,8 @@ class Client:
         return Answered(body=found, first_s=first_s, whole_s=whole_s)
 
 
-def case_rows(case: Case, clients: dict[str, Client], requests: int, answer: str) -> list[FrontendRow]:
-    times = {side: Times() for side in clients}
+def case_rows(case: Case, clients: dict[str, Client], requests: int) -> list[FrontendRow]:
+    times = {side: Times() for side in SIDES if side in clients}
     for client in clients.values():
         for _ in range(BLOCK):
             client.ask(case)
@@ -158,8 +167,8 @@ def case_rows(case: Case, clients: dict[str, Client], requests: int, answer: str
                 times[side].whole_s.append(answered.whole_s)
                 if side == "polycall":
                     times[side].turn_s.append(report_of(answered.body)["times"]["total_s"])
-    base_s = median(times["fastapi"].whole_s)
-    return [row(case, side, found, base_s, answer) for side, found in times.items()]
+    p50s_s = {side: median(found.whole_s) for side, found in times.items()}
+    return [row(case, side, found, p50s_s) for side, found in times.items()]
 
 
 def report_of(answer: bytes) -> dict[str, Any]:
@@ -171,20 +180,20 @@ def report_of(answer: bytes) -> dict[str, Any]:
     return found
 
 
-def row(case: Case, side: str, times: Times, base_s: float, answer: str) -> FrontendRow:
+def row(case: Case, side: str, times: Times, p50s_s: dict[str, float]) -> FrontendRow:
     p50_s = median(times.whole_s)
     turn_s = median(times.turn_s) if times.turn_s else None
     return FrontendRow(
         case=case.name,
         side=side,
         requests=len(times.whole_s),
-        answer_bytes=len(answer),
         first_byte_p50_ms=milliseconds(median(times.first_s)),
         p50_ms=milliseconds(p50_s),
         p95_ms=milliseconds(quantiles(times.whole_s, n=20)[-1]),
-        ratio=round(p50_s / base_s, 2),
+        ratio=round(p50_s / p50s_s["fastapi"], 2),
+        ratio_vllm=round(p50_s / p50s_s["vllm"], 2) if "vllm" in p50s_s else None,
         turn_p50_ms=None if turn_s is None else milliseconds(turn_s),
-        rest_ratio=None if turn_s is None else round((p50_s - turn_s) / base_s, 2),
+        rest_p50_ms=None if turn_s is None else milliseconds(p50_s - turn_s),
     )
 
 
@@ -195,22 +204,14 @@ def milliseconds(seconds: float) -> float:
 def frontend_table(rows: Sequence[FrontendRow], machine: str) -> Table:
     """The rows, one line each, case by case."""
     view = Table(title=f"the front end, one request at a time on one core, {machine}")
-    for column in (
-        "case",
-        "side",
-        "first byte ms",
-        "p50 ms",
-        "p95 ms",
-        "ratio",
-        "of it the turn ms",
-        "ratio of the rest",
-    ):
+    for column in ("case", "side", "first byte ms", "p50 ms", "p95 ms", "ratio", "to vLLM", "turn ms", "rest ms"):
         view.add_column(column, justify="left" if column in ("case", "side") else "right")
     last = None
     for row in rows:
         if last is not None and row.case != last:
             view.add_section()
-        cells = (row.first_byte_p50_ms, row.p50_ms, row.p95_ms, row.ratio, row.turn_p50_ms, row.rest_ratio)
+        times = (row.first_byte_p50_ms, row.p50_ms, row.p95_ms)
+        cells = (*times, row.ratio, row.ratio_vllm, row.turn_p50_ms, row.rest_p50_ms)
         shown = ["" if cell is None else str(cell) for cell in cells]
         view.add_row(row.case if row.case != last else "", row.side, *shown)
         last = row.case

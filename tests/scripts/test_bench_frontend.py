@@ -17,7 +17,8 @@ from grammars.constraint import Constraint
 @pytest.mark.slow
 def test_bench_frontend_writes_a_row_for_each_case_and_side(tmp_path: Path) -> None:
     rows_file = tmp_path / "rows.json"
-    result = CliRunner().invoke(app, ["frontend", "--requests", "20", "--json", str(rows_file)], catch_exceptions=False)
+    arguments = ["frontend", "--requests", "20", "--no-vllm", "--json", str(rows_file)]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     rows = json.loads(rows_file.read_text())
     cases = [Case(calls=calls, streamed=streamed).name for calls in CALLS for streamed in (False, True)]
@@ -28,7 +29,7 @@ def test_bench_frontend_writes_a_row_for_each_case_and_side(tmp_path: Path) -> N
         assert echo["ratio"] == 1.0
         assert polycall["turn_p50_ms"] < polycall["p50_ms"]
         assert 0 < polycall["first_byte_p50_ms"] <= polycall["p50_ms"] <= polycall["p95_ms"]
-        assert polycall["answer_bytes"] == echo["answer_bytes"]
+        assert polycall["rest_p50_ms"] > 0
 
 
 @pytest.mark.parametrize("calls", CALLS)
