@@ -8,7 +8,6 @@ import pytest
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 SEAL_TOOLS = DATA / "seal-tools" / "dev.jsonl"
-SEAL_TOOLS_TEST = DATA / "seal-tools" / "test_in_domain.jsonl"
 TOOLRL = DATA / "toolrl" / "rlla_sft.json"
 
 needs_data = pytest.mark.skipif(
