@@ -150,10 +150,11 @@ def test_without_room_for_all_there_is_none_for_any(serve: Serve, streamed: bool
 
 
 def test_client_that_leaves_frees_every_choice(serve: Serve) -> None:
-    server = serve(["A long answer. " * 200], step_s=0.01)
+    server = serve(["A long answer. " * 200], step_s=0.001)
     body = json.dumps({"model": "scripted", "messages": [USER], "n": 3, "stream": True})
     with httpx.stream("POST", f"{server.url}/v1/chat/completions", content=body) as response:
-        next(response.iter_lines())
+        lines = response.iter_lines()  # kept: without it the connection would be closed at once
+        next(lines)
         assert server.runner.live_turns == 3
     ask(server, max_tokens=1)
     until_free(server)
