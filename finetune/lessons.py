@@ -19,7 +19,7 @@ from grammars.constraint import Constraint, compile_constraint
 from grammars.conversation import Conversation
 from grammars.dialects import Dialect
 from grammars.errors import RequestError
-from grammars.marked_forms import MarkedOutline, MarkedTally, ordinal
+from grammars.marked_forms import ORDINAL, marked_outline, marked_tally
 from grammars.marks import Marks
 from grammars.plan import Plan, PlannedCall, outline_text
 from grammars.prompt import Prefix, branch_ending, calls_text, render
@@ -95,7 +95,7 @@ class Teaching:
         """How many calls each tool gets."""
         made = [call.name for call in self._calls]
         lessons = []
-        for name, stream in zip(self._tools, MarkedTally(marks=self._marks).streams(self._conversation), strict=True):
+        for name, stream in zip(self._tools, marked_tally(self._marks).streams(self._conversation), strict=True):
             weight = self._weights.tally if name in made else self._weights.tally_of_none
             suffix = self._tokenizer.encode(stream.opening)
             lessons += self._lesson("tally", suffix, stream.constraint, str(made.count(name)), weight)
@@ -103,7 +103,7 @@ class Teaching:
 
     def outline(self) -> list[Lesson]:
         """Which calls, in the order of the request; of no calls, too."""
-        [stream] = MarkedOutline(marks=self._marks).streams(self._conversation)
+        [stream] = marked_outline(self._marks).streams(self._conversation)
         suffix = self._tokenizer.encode(stream.opening)
         return self._lesson("outline", suffix, stream.constraint, outline_text(self._plan), self._weights.outline)
 
@@ -113,7 +113,7 @@ class Teaching:
         for call, planned in zip(self._calls, self._plan.calls, strict=True):
             siblings = [other for other in self._calls if other.name == call.name]
             number = next(place for place, other in enumerate(siblings, start=1) if other is call)
-            by_number = PlannedCall(tool=call.name, subject=ordinal(number, len(siblings)))
+            by_number = PlannedCall(tool=call.name, subject=ORDINAL.format(number=number, count=len(siblings)))
             lessons += self._call("call", call, planned, self._weights.call)
             lessons += self._call("numbered call", call, by_number, self._weights.numbered_call)
         return lessons

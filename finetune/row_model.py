@@ -35,25 +35,15 @@ def row_losses(model: torch.nn.Module, row: Row, device: torch.device) -> torch.
     return cross_entropy(logits[where], torch.from_numpy(row.target).to(device), reduction="none")
 
 
-def row_loss(losses: torch.Tensor, row: Row) -> torch.Tensor:
-    """The weighted mean of the row's losses: what training minimises."""
-    weight = torch.from_numpy(row.weight).to(losses.device)
-    return (losses * weight).sum() / weight.sum().clamp_min(1e-6)
+def weighted_sum(losses: torch.Tensor, row: Row) -> torch.Tensor:
+    """The sum of the row's losses, each as much as it counts: over the weights of a step, what training minimises."""
+    return (losses * torch.from_numpy(row.weight).to(losses.device)).sum()
 
 
-def lesson_losses(losses: torch.Tensor, row: Row) -> list[float]:
-    """The sum of the weighted losses of each lesson, in their order."""
-    weighted = losses.detach() * torch.from_numpy(row.weight).to(losses.device)
-    lesson = torch.from_numpy(row.lesson).to(losses.device)
-    return list(torch.zeros(len(row.kinds), device=losses.device).index_add_(0, lesson, weighted).tolist())
-
-
-def kind_losses(losses: torch.Tensor, row: Row) -> dict[str, float]:
-    """The mean loss of the tokens that count, by what their lessons are for."""
-    counts = row.weight > 0
-    kinds = [row.kinds[number] for number in row.lesson]
+def losses_by_kind(losses: torch.Tensor, row: Row) -> dict[str, list[float]]:
+    """The losses of the tokens that count, by what their lessons are for."""
     found: dict[str, list[float]] = {}
-    for kind, loss, is_counted in zip(kinds, losses.tolist(), counts, strict=True):
-        if is_counted:
-            found.setdefault(kind, []).append(loss)
-    return {kind: sum(values) / len(values) for kind, values in found.items()}
+    for number, loss, weight in zip(row.lesson, losses.tolist(), row.weight, strict=True):
+        if weight > 0:
+            found.setdefault(row.kinds[number], []).append(loss)
+    return found

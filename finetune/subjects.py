@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from grammars.marked_forms import ordinal
+from grammars.marked_forms import ORDINAL
 from grammars.plan import SUBJECT_CHARACTERS
 from grammars.tools import ToolCall, json_text, same_json
 
@@ -25,7 +25,8 @@ def subjects(calls: Sequence[ToolCall]) -> list[str]:
     for index, (call, subject) in enumerate(zip(calls, found, strict=True)):
         siblings = [place for place, other in enumerate(calls) if other.name == call.name]
         alike = names.count((call.name, subject)) > 1 or not subject
-        numbered.append(ordinal(siblings.index(index) + 1, len(siblings)) if alike else subject)
+        number = ORDINAL.format(number=siblings.index(index) + 1, count=len(siblings))
+        numbered.append(number if alike else subject)
     return numbered
 
 

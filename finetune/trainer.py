@@ -1,4 +1,4 @@
-"""Trainer: a model learns from packed rows, on one CPU, one GPU or several, and can be killed at any time.
+"""Trainer: a model learns from packed rows, on one CPU or one GPU, and can be killed at any time.
 
 What is trained is an adapter or all of the weights; the loss is the weighted mean over all tokens of a step that count,
 however it is cut into passes. A run goes on from the last checkpoint in its folder, with the losses that it would have
@@ -24,9 +24,10 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from finetune.batches import Place, batches, passes
 from finetune.checkpoints import latest_checkpoint, write_checkpoint
-from finetune.row_model import kind_losses, row_losses
+from finetune.row_model import losses_by_kind, row_losses, weighted_sum
 from finetune.rows import Row, joined
 from finetune.training_config import TrainingConfig
+from grammars.errors import ConfigurationError
 
 LOSSES = "losses.jsonl"
 """The file of a run that has a line for each of its steps."""
@@ -43,18 +44,22 @@ class StepLoss:
 
 
 class Trainer:
-    """One run in one folder. Made again on the same folder, it goes on."""
+    """One run in one folder. Made again on the same folder, it goes on.
+
+    Raises `ConfigurationError` where it is started as one of several processes.
+    """
 
     def __init__(self, config: TrainingConfig, model_folder: Path, folder: Path) -> None:
         self._config = config
         self._folder = folder
         self._accelerator = Accelerator(cpu=not torch.cuda.is_available())
+        if self._accelerator.num_processes > 1:  # their passes would differ in number, and wait for each other for ever
+            raise ConfigurationError("training runs in one process, on one GPU")
         set_seed(config.seed)
         self._begun_from = latest_checkpoint(folder)
         model = load_model(config, model_folder, self._begun_from)
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
-        # The schedule counts steps of the run: accelerate's own would count those of every process.
         self._schedule = LambdaLR(optimizer, lambda step: rate_factor(step, config.warmup_steps, config.steps))
         self._model, self._optimizer = self._accelerator.prepare(model, optimizer)
         self.step, self._place = 0, Place()
@@ -75,31 +80,28 @@ class Trainer:
                     break
                 done = self._learn([rows[index] for index in chosen])
                 self._place = place
-                if self._accelerator.is_main_process:
-                    losses.write(json.dumps(asdict(done)) + "\n")
-                    losses.flush()
-                    for name, value in {"loss": done.loss, **done.kinds}.items():
-                        board.add_scalar(name, value, self.step)
+                losses.write(json.dumps(asdict(done)) + "\n")
+                losses.flush()
+                for name, value in {"loss": done.loss, **done.kinds}.items():
+                    board.add_scalar(name, value, self.step)
                 heard(done)
                 if self.step % self._config.checkpoint_steps == 0 or self.step == self._config.steps:
-                    self._save()
+                    write_checkpoint(self._folder, self.step, self._write)
 
     def _learn(self, rows: Sequence[Row]) -> StepLoss:
         """One step."""
         self._model.train()
-        own = rows[self._accelerator.process_index :: self._accelerator.num_processes]
-        total = float(sum(row.weight.sum() for row in rows)) / self._accelerator.num_processes
+        total = float(sum(row.weight.sum() for row in rows))
         loss_sum = 0.0
         found: dict[str, list[float]] = {}
-        for group in passes(own, self._config.pass_tokens):
+        for group in passes(rows, self._config.pass_tokens):
             row = joined(group)
             losses = row_losses(self._model, row, self._accelerator.device)
-            weight = torch.from_numpy(row.weight).to(losses.device)
-            loss = (losses * weight).sum() / total
+            loss = weighted_sum(losses, row) / total
             self._accelerator.backward(loss)
             loss_sum += float(loss.detach())
-            for kind, mean in kind_losses(losses.detach(), row).items():
-                found.setdefault(kind, []).append(mean)
+            for kind, its in losses_by_kind(losses.detach(), row).items():
+                found.setdefault(kind, []).extend(its)
         self._accelerator.clip_grad_norm_(self._model.parameters(), self._config.largest_gradient)
         self._optimizer.step()
         self._schedule.step()
@@ -108,14 +110,9 @@ class Trainer:
         return StepLoss(
             step=self.step,
             loss=loss_sum,
-            kinds={kind: sum(means) / len(means) for kind, means in sorted(found.items())},
+            kinds={kind: sum(its) / len(its) for kind, its in sorted(found.items())},
             tokens=sum(len(row) for row in rows),
         )
-
-    def _save(self) -> None:
-        self._accelerator.wait_for_everyone()
-        if self._accelerator.is_main_process:
-            write_checkpoint(self._folder, self.step, self._write)
 
     def _write(self, folder: Path) -> None:
         model: Any = self._accelerator.unwrap_model(self._model)

@@ -45,6 +45,10 @@ For example, with the tools {tools}, the outline for "{request}" is:
 )
 
 
+MOST_TALLIED = 9
+"""The most calls of one tool that a tally can say: it is one digit."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PlanStream:
     """One stream of a plan: the text that it stands on, and what it may write."""
@@ -74,16 +78,17 @@ class PlanForm(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Joint:
-    """One stream: an outline of names and subjects in the order of the request."""
+    """One stream: an outline of names and subjects in the order of the request. `opening` is what it stands on."""
 
     name: str
     asked: str
+    opening: str = ""
 
     def instructions(self, conversation: Conversation) -> str:
         return self.asked
 
     def streams(self, conversation: Conversation) -> list[PlanStream]:
-        return [PlanStream(constraint=outline_constraint(conversation))]
+        return [PlanStream(opening=self.opening, constraint=outline_constraint(conversation))]
 
     def begun(self, texts: Sequence[str], conversation: Conversation) -> Plan:
         choice = conversation.choice
@@ -197,20 +202,25 @@ class Lists:
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
-    """One stream a tool, all at once, one step each: how many calls does it get? The calls then go by ordinals."""
+    """One stream a tool, all at once, one step each: how many calls does it get? The calls then go by ordinals.
 
-    name: str = "tally"
+    `opening` is what a tool's stream stands on, with the place `{name}`, and `subject` what a call goes by, with the
+    places `{number}` and `{count}`.
+    """
+
+    name: str
+    asked: str
+    opening: str
+    subject: str
 
     def instructions(self, conversation: Conversation) -> str:
-        return (
-            "Before you call tools, count for each tool how many calls of it the request needs, 0 to 9. For example, "
-            f'for "{worked_example.REQUEST}" the tool add is needed 2 times.'
-        )
+        return self.asked
 
     def streams(self, conversation: Conversation) -> list[PlanStream]:
-        digits = Constraint.choice([str(count) for count in range(min(9, conversation.choice.most) + 1)])
+        most = min(MOST_TALLIED, conversation.choice.most)
+        digits = Constraint.choice([str(count) for count in range(most + 1)])
         return [
-            PlanStream(opening=f"Calls of the tool {tool.name} that are needed:", constraint=digits)
+            PlanStream(opening=self.opening.format(name=tool.name), constraint=digits)
             for tool in conversation.callable_tools
         ]
 
@@ -220,7 +230,7 @@ class Tally:
     def read(self, texts: Sequence[str], conversation: Conversation) -> Plan:
         counts = Counter({tool.name: int(text) for tool, text in zip(conversation.callable_tools, texts, strict=True)})
         calls = [
-            PlannedCall(tool=name, subject=f"call {number} of {count}")
+            PlannedCall(tool=name, subject=self.subject.format(number=number, count=count))
             for name, count in counts.items()
             for number in range(1, count + 1)
         ]
@@ -256,8 +266,16 @@ FIRST_ARGUMENT = Joint(
     .replace("add: 5 and 6", "add: 5"),
 )
 
+TALLY = Tally(
+    name="tally",
+    asked="Before you call tools, count for each tool how many calls of it the request needs, 0 to 9. For example, "
+    f'for "{worked_example.REQUEST}" the tool add is needed 2 times.',
+    opening="Calls of the tool {name} that are needed:",
+    subject="call {number} of {count}",
+)
+
 FORMS: dict[str, PlanForm] = {
-    form.name: form for form in (JOINT, Array(), WITHOUT_EXAMPLE, FIRST_ARGUMENT, Aliases(), Lists(), Tally())
+    form.name: form for form in (JOINT, Array(), WITHOUT_EXAMPLE, FIRST_ARGUMENT, Aliases(), Lists(), TALLY)
 }
 
 

@@ -5,8 +5,8 @@
     - unit ("celsius" | "fahrenheit", optional): The unit of the temperature.
     - days (integer, optional)
 
-A third of the tokens of the same tool as JSON, so that a prompt is read, and an example trained on, in a third of the
-time. What has no short form, such as a reference, stands there as JSON.
+Little more than half the tokens of the same tool as JSON (57 % over 1,479 tools of ToolRL and Seal-Tools, SmolLM2's
+tokenizer). What has no short form, such as a reference, stands there as JSON.
 """
 
 from __future__ import annotations

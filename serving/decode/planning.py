@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from grammars.branch import Branch
 from grammars.conversation import Conversation
 from grammars.dialects import Dialect
-from grammars.marked_forms import MarkedOutline, MarkedTally
+from grammars.marked_forms import marked_outline, marked_tally
 from grammars.plan import Plan
 from grammars.plan_forms import JOINT, PlanForm
 from serving.decode.request import DecodeOptions, Round
@@ -29,10 +29,10 @@ def plan_forms(options: DecodeOptions, dialect: Dialect, conversation: Conversat
         return (options.plan_form,)
     if dialect.marks is None:
         return (JOINT,)
-    outline = MarkedOutline(marks=dialect.marks)
+    outline = marked_outline(dialect.marks)
     counts_are_open = conversation.choice.exact is None and conversation.choice.least <= 1
     if counts_are_open and len(conversation.callable_tools) <= TALLIED_TOOLS:
-        return (MarkedTally(marks=dialect.marks), outline)
+        return (marked_tally(dialect.marks), outline)
     return (outline,)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-from finetune.row_model import kind_losses, lesson_losses, row_loss, row_losses
+from finetune.row_model import losses_by_kind, row_losses, weighted_sum
 from finetune.rows import Lesson, Row, joined, packed_row, separate_rows
 
 VOCABULARY = 97
@@ -52,11 +52,12 @@ EXAMPLES = st.tuples(st.lists(TOKENS, min_size=1, max_size=20), st.lists(lessons
 
 
 def by_lesson(model: torch.nn.Module, row: Row) -> list[float]:
-    return lesson_losses(row_losses(model, row, CPU), row)
+    weighted = row_losses(model, row, CPU) * torch.from_numpy(row.weight)
+    return [float(weighted[torch.from_numpy(row.lesson == number)].sum()) for number in range(len(row.kinds))]
 
 
 def mean_loss(row: Row) -> float:
-    return float(row_loss(row_losses(MODELS["llama"], row, CPU), row))
+    return float(weighted_sum(row_losses(MODELS["llama"], row, CPU), row)) / float(row.weight.sum())
 
 
 @pytest.mark.parametrize("family", MODELS)
@@ -110,10 +111,7 @@ def test_losses_are_told_apart_by_what_their_lessons_are_for() -> None:
     row = packed_row([1, 2, 3], [tally, call])
     with torch.no_grad():
         losses = row_losses(MODELS["llama"], row, CPU)
-    assert kind_losses(losses, row) == {
-        "tally": pytest.approx(float(losses[0])),
-        "call": pytest.approx(float(losses[2])),
-    }
+    assert losses_by_kind(losses, row) == {"tally": [float(losses[0])], "call": [float(losses[2])]}
 
 
 def test_siblings_and_other_examples_are_not_seen() -> None:

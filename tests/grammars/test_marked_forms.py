@@ -6,14 +6,14 @@ import pytest
 
 from grammars.conversation import Choice, Conversation, Message
 from grammars.errors import ConfigurationError
-from grammars.marked_forms import MarkedOutline, MarkedTally, marked_form
+from grammars.marked_forms import marked_form, marked_outline, marked_tally
 from grammars.marks import FAMILIES, SMOLLM2
 from grammars.plan import PlannedCall
 from grammars.plan_forms import PlanForm
 from grammars.tools import Tool
 from tests.grammars.walks import accepts, walk
 
-TALLY, OUTLINE = MarkedTally(marks=SMOLLM2), MarkedOutline(marks=SMOLLM2)
+TALLY, OUTLINE = marked_tally(SMOLLM2), marked_outline(SMOLLM2)
 FORMS = pytest.mark.parametrize("form", [TALLY, OUTLINE], ids=lambda form: form.name)
 
 

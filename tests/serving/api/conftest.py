@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.serving.api.api_server import Serve, Server, serving
+from tests.serving.api.house import House
 
 
 @pytest.fixture(scope="module")
@@ -20,3 +21,8 @@ def hello_server() -> Iterator[Server]:
 def serve() -> Iterator[Serve]:
     """Starts a server: `serve(["text"])`, or rounds of calls; engine options and limits by keyword."""
     yield from serving()
+
+
+@pytest.fixture
+def house() -> House:
+    return House()

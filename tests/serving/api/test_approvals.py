@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from serving.execute.database.journal import DatabaseJournal
-from serving.execute.registry import Registry
 from tests.serving.api.api_server import Rounds, Said, Serve, Server
+from tests.serving.api.house import House
 
 USER = {"role": "user", "content": "Tidy up."}
 MAP = {"type": "function", "function": {"name": "show_map"}}
@@ -20,29 +20,6 @@ MIXED: list[Said] = [
     [("look", {}), ("delete", {"file": "a"}), ("delete", {"file": "b"})],
     "All tidy.",
 ]
-
-
-class House:
-    """A tool that wants approval always, one that never does, and what they did."""
-
-    def __init__(self) -> None:
-        self.did: list[str] = []
-        self.registry = Registry()
-
-        @self.registry.tool(approval="always")
-        def delete(file: str) -> str:
-            self.did.append(f"delete {file}")
-            return f"deleted {file}"
-
-        @self.registry.tool(read_only=True)
-        def look() -> str:
-            self.did.append("look")
-            return "two files"
-
-
-@pytest.fixture
-def house() -> House:
-    return House()
 
 
 def post(server: Server, messages: Sequence[Any] = (USER,), key: str | None = None, **fields: Any) -> httpx.Response:

@@ -14,35 +14,12 @@ from serving.api.app import ApiOptions
 from serving.callers import ApiKey, Caller
 from serving.engines.scripted import Answer
 from serving.execute.database.journal import DatabaseJournal
-from serving.execute.registry import Registry
 from tests.serving.api.api_server import Rounds, Said, Serve, Server
+from tests.serving.api.house import House
 
 USER = {"role": "user", "content": "Tidy up."}
 MAP = {"type": "function", "name": "show_map"}
 SERVER = {"type": "mcp", "server_label": "house", "server_url": "polycall", "require_approval": "never"}
-
-
-class House:
-    """A tool that wants approval always, one that never does, and what they did."""
-
-    def __init__(self) -> None:
-        self.did: list[str] = []
-        self.registry = Registry()
-
-        @self.registry.tool(approval="always")
-        def delete(file: str) -> str:
-            self.did.append(f"delete {file}")
-            return f"deleted {file}"
-
-        @self.registry.tool(read_only=True)
-        def look() -> str:
-            self.did.append("look")
-            return "two files"
-
-
-@pytest.fixture
-def house() -> House:
-    return House()
 
 
 def post(server: Server, *, key: str | None = None, api_key: str = "none", **fields: Any) -> httpx.Response:
