@@ -58,12 +58,15 @@ class StreamSpan:
 class Figures:
     """What a round cost. `steps` counts decode steps on the critical path: the plan, the longest branch, retries.
 
-    `cached_tokens` are those of `prompt_tokens` that the engine still held from before; None where it does not know.
+    `tally_probability` is how likely the least likely digit of the plan's tally was, whether or not the tally was
+    trusted; None where no tally came to its end that an outline could have taken the place of. `cached_tokens` are
+    those of `prompt_tokens` that the engine still held from before; None where it does not know.
     """
 
     decoding: Literal["parallel", "sequential"]
     steps: int = 0
     plan_steps: int = 0
+    tally_probability: float | None = None
     branches: int = 0
     fallbacks: int = 0
     duplicates_removed: int = 0

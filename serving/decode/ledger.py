@@ -24,6 +24,7 @@ class Ledger:
         self._has_begun = False
         self._steps = 0
         self._plan_steps = 0
+        self._tally_probability: float | None = None
         self._branches = 0
         self._completion_tokens = 0
         self._spans: list[StreamSpan] = []
@@ -41,9 +42,16 @@ class Ledger:
         self._branches += 1
         self._enter([(label, start_s, end)])
 
-    def plan(self, ended: Sequence[tuple[str, float, BranchEnded]], *, steps: int) -> None:
-        """Enter the streams of the plan, which took so many steps together."""
+    def plan(
+        self,
+        ended: Sequence[tuple[str, float, BranchEnded]],
+        *,
+        steps: int,
+        tally_probability: float | None = None,
+    ) -> None:
+        """Enter the streams of the plan, which took so many steps together, and how sure its tally was."""
         self._plan_steps = steps
+        self._tally_probability = tally_probability
         self._steps = max(self._steps, self._plan_steps)
         self._enter(ended)
 
@@ -72,6 +80,7 @@ class Ledger:
             decoding=self._decoding,
             steps=self._steps,
             plan_steps=self._plan_steps,
+            tally_probability=self._tally_probability,
             branches=self._branches,
             fallbacks=self.fallbacks,
             duplicates_removed=self.duplicates_removed,

@@ -58,7 +58,7 @@ async def decode_parallel(round: Round, ledger: Ledger) -> AsyncGenerator[Decode
                     branches = [calls.branch(call, begun_at=planning.steps) for call in new]
                     streams.start(tuple(call.place for call in new), branches)
                 if planning.over:
-                    ledger.plan(planning.ended, steps=planning.steps)
+                    ledger.plan(planning.ended, steps=planning.steps, tally_probability=planning.tally_probability)
                     for written in calls.close(complete=planning.complete):
                         yield written
             elif isinstance(event, StreamEnded):

@@ -43,6 +43,8 @@ class Planning:
         self._round = round
         self._forms = list(plan_forms(round.options, round.dialect, round.conversation))
         self._given_up: list[StreamEnded] = []
+        self.tally_probability: float | None = None
+        """How likely the least likely digit of a complete tally was, if it is asked how sure it is."""
         self._begin()
 
     def _begin(self) -> None:
@@ -76,6 +78,8 @@ class Planning:
             self._ended[event.index] = event
             self._texts[event.index] = event.end.text
             self._steps[event.index] = event.end.steps
+            if self._forms and self.complete:
+                self.tally_probability = math.exp(min(self._logprobs))
 
     @property
     def is_unsure(self) -> bool:
@@ -84,7 +88,7 @@ class Planning:
         """
         if not self._forms or not self.over:
             return False
-        return not self.complete or math.exp(min(self._logprobs)) < self._round.options.sure_tally
+        return self.tally_probability is None or self.tally_probability < self._round.options.sure_tally
 
     def plan_anew(self) -> None:
         """Give the streams up, and begin those of the next form."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from grammars.constraint import Constraint
 from grammars.conversation import Choice, Conversation, Message
 from grammars.dialects import DIALECTS, JSON
+from grammars.marked_forms import marked_outline, marked_tally
 from grammars.plan_forms import JOINT
 from grammars.tools import Tool
 from serving.decode.events import CallWritten, Figures, RoundEnded, TextWritten
 from serving.decode.planning import TALLIED_TOOLS, plan_forms
 from serving.decode.round import DecodeOptions, Decoder, RoundRequest
-from serving.engines.scripted import Answer, ScriptedEngine
+from serving.engines.scripted import Answer, Failure, ScriptedEngine
 
 TRAINED = DIALECTS["polycall-smollm2"]
 CITY = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 20}}, "required": ["city"]}
@@ -24,18 +27,19 @@ UNSURE = DecodeOptions(sure_tally=0.5)
 
 
 class Trained:
-    """A scripted model that knows the marks: what it counts, outlines and calls with."""
+    """A scripted model that knows the marks: what it counts, outlines and calls with, and whose tally breaks."""
 
-    def __init__(self, *, counts: dict[str, str], outline: str = "end") -> None:
+    def __init__(self, *, counts: dict[str, str], outline: str = "end", broken: str | None = None) -> None:
         self.stood_on: list[str] = []
         self._counts = counts
         self._outline = outline
+        self._broken = broken
 
     def __call__(self, text: str, constraint: Constraint) -> Answer:
         stands_on = text.rpartition("assistant\n")[2]
         self.stood_on.append(stands_on)
         if counted := re.fullmatch(r"<jupyter_start>(\w+):", stands_on):
-            return self._counts[counted[1]]
+            return Failure(error="broken") if counted[1] == self._broken else self._counts[counted[1]]
         if stands_on == "<jupyter_text>":
             return self._outline
         if called := re.fullmatch(r"<jupyter_code>(\w+): (.*)<jupyter_output>", stands_on):
@@ -75,6 +79,7 @@ async def test_sure_tally_is_the_plan_and_takes_one_step() -> None:
     calls, _, figures = await decoded(model, SURE)
     assert calls == [weather("1 of 2"), weather("2 of 2"), ("clock", "{}")]
     assert figures.plan_steps == 1
+    assert figures.tally_probability == pytest.approx(0.1)
     assert figures.fallbacks == 0
     assert "<jupyter_text>" not in model.stood_on
 
@@ -84,9 +89,26 @@ async def test_unsure_tally_gives_way_to_an_outline() -> None:
     calls, _, figures = await decoded(model, UNSURE)
     assert calls == [weather("Bern"), weather("Oslo")]
     assert figures.plan_steps > 10
+    assert figures.tally_probability == pytest.approx(0.1)
     assert figures.steps > figures.plan_steps
     assert [span.label for span in figures.spans].count("plan") == 3
     assert figures.fallbacks == 0
+
+
+async def test_tally_that_breaks_has_no_probability_and_gives_way_whatever_the_threshold() -> None:
+    model = Trained(counts={"weather": "2"}, outline="clock: now\nend", broken="clock")
+    calls, _, figures = await decoded(model, DecodeOptions(sure_tally=0))
+    assert calls == [("clock", "{}")]
+    assert figures.tally_probability is None
+
+
+async def test_plan_in_one_form_only_is_not_asked_how_sure_it_is() -> None:
+    assert TRAINED.marks is not None
+    for form in (marked_tally(TRAINED.marks), marked_outline(TRAINED.marks)):
+        model = Trained(counts={"weather": "2", "clock": "1"}, outline="clock: now\nend")
+        _, _, figures = await decoded(model, DecodeOptions(plan_form=form))
+        assert figures.plan_steps > 0
+        assert figures.tally_probability is None
 
 
 async def test_no_call_is_an_answer_in_text_by_either_plan() -> None:
