@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from peft import LoraConfig, PeftModel, get_peft_model
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.tensorboard import SummaryWriter
@@ -149,8 +150,24 @@ def rate_factor(step: int, warmup_steps: int, steps: int) -> float:
     return 1.0 - 0.9 * (step - warmup_steps) / max(1, steps - warmup_steps)
 
 
+def refuse_what_is_missing(config: TrainingConfig) -> None:
+    """Raises `ConfigurationError` that names what the settings need and this machine lacks; loads nothing."""
+    if config.quantize is None:
+        return
+    missing = [] if torch.cuda.is_available() else ["a GPU that torch can use through CUDA"]
+    missing += [] if find_spec("bitsandbytes") else ["bitsandbytes (pip install bitsandbytes)"]
+    if missing:
+        raise ConfigurationError(
+            f"quantize = {config.quantize!r} needs {' and '.join(missing)}; without it, remove quantize: plain LoRA"
+        )
+
+
 def load_model(config: TrainingConfig, folder: Path, checkpoint: Path | None) -> torch.nn.Module:
-    """The weights to be trained: those of the model, with a new adapter, or those of a checkpoint."""
+    """The weights to be trained: those of the model, with a new adapter, or those of a checkpoint.
+
+    Raises `ConfigurationError` where this machine lacks what the settings need.
+    """
+    refuse_what_is_missing(config)
     dtype: torch.dtype = getattr(torch, config.dtype)
     quantization = None
     if config.quantize == "4bit":
@@ -159,10 +176,12 @@ def load_model(config: TrainingConfig, folder: Path, checkpoint: Path | None) ->
         )
     whole = checkpoint if checkpoint is not None and config.lora is None else folder
     model: Any = AutoModelForCausalLM.from_pretrained(whole, dtype=dtype, quantization_config=quantization)
+    if config.recompute:
+        # Its name of old warns where there is a new one. The reentrant kind would stop at the frozen embedding.
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
     if config.lora is None:
         return model  # type: ignore[no-any-return]
-    if quantization is not None:
-        model = prepare_model_for_kbit_training(model)  # type: ignore[no-untyped-call]
     if checkpoint is not None:
         return PeftModel.from_pretrained(model, checkpoint, is_trainable=True)
     lora = config.lora

@@ -6,7 +6,8 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from finetune.lessons import Weights
 from grammars.errors import ConfigurationError
@@ -47,7 +48,8 @@ class TrainingConfig(Part):
 
     A step learns from examples of about `batch_tokens` packed tokens, read in passes of at most `pass_tokens`; an
     example that is longer than a pass is refused. Without `lora` all weights are trained. `quantize` loads the frozen
-    weights in four bits (QLoRA, arXiv:2305.14314), which needs CUDA.
+    weights in four bits (QLoRA, arXiv:2305.14314), which needs CUDA. With `recompute` a pass keeps only what goes into
+    each layer, and the rest is computed once more on the way back: a third more time, a tenth of the memory.
     """
 
     model: str
@@ -60,10 +62,17 @@ class TrainingConfig(Part):
     largest_gradient: Annotated[float, Field(gt=0)] = 1.0
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     quantize: Literal["4bit"] | None = None
+    recompute: bool = False
     lora: LoraSettings | None = None
     weights: WeightSettings = WeightSettings()
     checkpoint_steps: Positive = 50
     seed: int = 1
+
+    @model_validator(mode="after")
+    def _quantized_weights_are_not_trained(self) -> TrainingConfig:
+        if self.quantize is not None and self.lora is None:
+            raise ValueError("quantize freezes the weights, so there must be an adapter to train: [lora]")
+        return self
 
 
 def load_training_config(path: Path) -> TrainingConfig:
@@ -75,9 +84,11 @@ def load_training_config(path: Path) -> TrainingConfig:
     try:
         return TrainingConfig.model_validate(given)
     except ValidationError as error:
-        said = "; ".join(
-            f"{'.'.join(map(str, detail['loc']))}: "
-            + ("no such setting" if detail["type"] == "extra_forbidden" else detail["msg"])
-            for detail in error.errors(include_url=False)
-        )
+        said = "; ".join(map(fault, error.errors(include_url=False)))
         raise ConfigurationError(f"{path}: {said}") from None
+
+
+def fault(detail: ErrorDetails) -> str:
+    """What is wrong, after the setting's name where it is one that is wrong."""
+    said = "no such setting" if detail["type"] == "extra_forbidden" else detail["msg"].removeprefix("Value error, ")
+    return ": ".join([*filter(None, [".".join(map(str, detail["loc"]))]), said])

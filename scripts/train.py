@@ -17,18 +17,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from finetune.checkpoints import latest_checkpoint
 from finetune.examples import RowRefused, read_examples
-from finetune.export import export_model
 from finetune.held_out import Removed, refuse_held_out, without_held_out
 from finetune.lessons import example_lessons
 from finetune.readers.example import Example
 from finetune.rows import Row, packed_row
-from finetune.trainer import StepLoss, Trainer
+from finetune.trainer import StepLoss, Trainer, refuse_what_is_missing
 from finetune.training_config import TrainingConfig, load_training_config
 from grammars.dialects import Dialect, trained_dialect
 from grammars.errors import ConfigurationError, PolycallError, RequestError
 from grammars.tokenizer import Tokenizer
 from serving.engines.transformers.tokenizer import load_tokenizer
 from serving.models.catalogue import resolve_model
+from serving.models.trained import write_trained
 
 SHOWN = 10
 """How many of the examples that are left out are shown with their reasons; all of them are counted."""
@@ -47,6 +47,7 @@ def train(
     console = Console(stderr=True)
     try:
         settings = load_training_config(config)
+        refuse_what_is_missing(settings)
         base = resolve_model(settings.model)
         tokenizer, _ = load_tokenizer(base)
         dialect = trained_dialect(tokenizer)
@@ -55,7 +56,7 @@ def train(
         learn(Trainer(settings, base, run), rows, settings, console)
         checkpoint = latest_checkpoint(run)
         assert checkpoint is not None  # the last step writes one
-        export_model(base, checkpoint, output / "model", dialect)
+        write_trained(base, checkpoint, output / "model", dialect)
     except PolycallError as error:
         console.print(f"[red]{error}[/red]", soft_wrap=True)
         raise typer.Exit(1) from error

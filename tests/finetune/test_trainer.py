@@ -99,6 +99,18 @@ def test_cutting_a_step_into_passes_changes_nothing(tmp_path: Path) -> None:
     assert found[0] == pytest.approx(found[1], abs=1e-5)
 
 
+@pytest.mark.parametrize("lora", [True, False], ids=["adapter", "all weights"])
+def test_computing_layers_once_more_changes_nothing(tmp_path: Path, lora: bool) -> None:
+    found = []
+    for recompute in (False, True):
+        folder = tmp_path / str(recompute)
+        made = config(6, lora=lora, recompute=recompute, checkpoint_steps=6)
+        Trainer(made, model_folder(tmp_path), folder).run(examples(), lambda _: None)
+        found.append(losses(folder))
+    assert found[0] == pytest.approx(found[1], abs=1e-5)
+    assert found[0][-1] != pytest.approx(found[0][0], abs=1e-5)
+
+
 def test_disk_that_is_full_is_told_and_costs_no_checkpoint(tmp_path: Path) -> None:
     assert started(tmp_path, 3).said() == [1, 2, 3]
     *_, said = started(tmp_path, 9, most_bytes=20_000).said()

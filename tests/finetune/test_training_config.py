@@ -33,6 +33,7 @@ def test_settings_are_read_with_their_parts(tmp_path: Path) -> None:
         ('model = "m"\nsteps = 1\nspeed = 3', "speed: no such setting"),
         ('model = "m"\nsteps = 1\n[lora]\nrang = 3', "lora.rang: no such setting"),
         ('model = "m"\nsteps = "many"', "steps: Input should be a valid integer"),
+        ('model = "m"\nsteps = 1\nquantize = "4bit"', r"toml: quantize freezes the weights, .* \[lora\]"),
         ("steps = ", "Invalid value"),
     ],
 )
