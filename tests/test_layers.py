@@ -42,12 +42,21 @@ SERVING = (
 )
 """The parts of `serving`, from top to bottom: each may import itself and what lies below, not its neighbours."""
 
-TRAINING = ("finetune.trainer", "finetune.export")
-
 ADAPTERS = {
-    "torch": ("serving.engines.transformers", "serving.models.convert", "finetune.row_model", *TRAINING),
-    "transformers": ("serving.engines.transformers", "serving.models.convert", *TRAINING),
-    "peft": TRAINING,
+    "torch": (
+        "serving.engines.transformers",
+        "serving.models.convert",
+        "serving.models.merge",
+        "finetune.row_model",
+        "finetune.trainer",
+    ),
+    "transformers": (
+        "serving.engines.transformers",
+        "serving.models.convert",
+        "serving.models.trained",
+        "finetune.trainer",
+    ),
+    "peft": ("finetune.trainer",),
     "vllm": ("serving.engines.vllm",),
     "ray": (),
     "mcp": ("serving.execute.mcp",),

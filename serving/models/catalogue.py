@@ -9,14 +9,14 @@ import re
 import tomllib
 from dataclasses import dataclass
 from hashlib import sha256
-from importlib.resources import files
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from grammars.errors import ConfigurationError
-from serving.models.cache import converted_once, models_cache
+from serving.models.adapter import adapter_fingerprint
+from serving.models.cache import converted_once, merged_once, models_cache
 from serving.models.wheels import PackagedFile, fetch_packaged_file
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -31,8 +31,11 @@ UNPACKED_GROWTH = 4
 """Converted to bfloat16, four-bit weights grow about this many times."""
 
 
+CATALOGUE = Path(__file__).with_name("catalogue.toml")
+
+
 @dataclass(frozen=True, kw_only=True)
-class CatalogueModel:
+class PackagedModel:
     """A model whose weights come as packages. `upstream` and `licence` are for people."""
 
     name: str
@@ -42,33 +45,52 @@ class CatalogueModel:
     licence: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class AdaptedModel:
+    """A model that polycall trained: another one's weights, and an adapter to them that this package holds.
+
+    `dialect` is the one that it was trained on.
+    """
+
+    name: str
+    base: PackagedModel
+    adapter: Path
+    dialect: str
+    licence: str
+
+
+CatalogueModel = PackagedModel | AdaptedModel
+
+
 def read_catalogue() -> dict[str, CatalogueModel]:
-    """The models of `catalogue.toml`, by name."""
-    entries = tomllib.loads((files("serving.models") / "catalogue.toml").read_text(encoding="utf-8"))
-    return {
-        name: CatalogueModel(
-            name=name,
-            weights=PackagedFile(**entry["weights"]),
-            converted_bytes=entry["converted_bytes"],
-            upstream=entry["upstream"],
-            licence=entry["licence"],
-        )
-        for name, entry in entries.items()
-    }
+    """The models of the catalogue, by name. An adapter stands below the model that it belongs to."""
+    models: dict[str, CatalogueModel] = {}
+    for name, entry in tomllib.loads(CATALOGUE.read_text(encoding="utf-8")).items():
+        if "weights" in entry:
+            weights = PackagedFile(**entry.pop("weights"))
+            models[name] = PackagedModel(name=name, weights=weights, **entry)
+        else:
+            base = models[entry.pop("base")]
+            assert isinstance(base, PackagedModel)
+            adapter = CATALOGUE.parent / "adapters" / name
+            models[name] = AdaptedModel(name=name, base=base, adapter=adapter, **entry)
+    return models
 
 
 def resolve_model(name: str, *, cache_dir: Path | None = None, weights: bool = True) -> Path:
     """The folder of weights that `name` stands for: a catalogue name, a local folder, a GGUF file, or a hub id.
 
-    Catalogue models and GGUF files are converted once into `cache_dir` (`models_cache()` where none is given), which
-    may take minutes and shows its progress on stderr; hub models are fetched into the hub's own cache. Safe to call
-    from several processes at once. Without `weights`, a hub is asked for tokenizer and configuration only. Raises
-    `ConfigurationError`.
+    Catalogue models and GGUF files are converted, and adapters merged, once into `cache_dir` (`models_cache()` where
+    none is given), which may take minutes and shows its progress on stderr; hub models are fetched into the hub's own
+    cache. Safe to call from several processes at once. Without `weights`, a hub is asked for tokenizer and
+    configuration only. Raises `ConfigurationError`.
     """
     cache = cache_dir or models_cache()
-    model = read_catalogue().get(name)
-    if model is not None:
-        return catalogue_folder(model, cache)
+    match read_catalogue().get(name):
+        case PackagedModel() as model:
+            return packaged_folder(model, cache)
+        case AdaptedModel() as model:
+            return adapted_folder(model, cache)
     path = Path(name).expanduser()
     if path.is_dir():
         return local_folder(path)
@@ -82,7 +104,18 @@ def resolve_model(name: str, *, cache_dir: Path | None = None, weights: bool = T
     )
 
 
-def catalogue_folder(model: CatalogueModel, cache: Path) -> Path:
+def adapted_folder(model: AdaptedModel, cache: Path) -> Path:
+    return merged_once(
+        cache,
+        model.name,
+        fingerprint=f"{model.base.weights.sha256}:{adapter_fingerprint(model.adapter)}:{model.dialect}",
+        base=packaged_folder(model.base, cache),
+        adapter=model.adapter,
+        dialect=model.dialect,
+    )
+
+
+def packaged_folder(model: PackagedModel, cache: Path) -> Path:
     weights = model.weights
     return converted_once(
         cache,

