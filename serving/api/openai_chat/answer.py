@@ -108,6 +108,10 @@ class ChatAnswer:
             **{"polycall": report(ended).model_dump(mode="json")},  # type: ignore[arg-type]
         )
 
+    def opening(self) -> ChatCompletionChunk:
+        """A chunk that says only whose words follow, for a stream in which the first of them may take their time."""
+        return self._delta(ChoiceDelta())
+
     def chunks(self, event: TurnEvent) -> Iterator[ChatCompletionChunk]:
         """The chunks that the next event of a turn adds, often none."""
         match event:

@@ -30,8 +30,9 @@ class ChoiceEvent:
 async def run_choices(runner: TurnRunner, asked: TurnRequest, count: int) -> AsyncGenerator[ChoiceEvent, None]:
     """The events of all turns, those of one turn in order. Closing it closes them all.
 
-    None is told before every turn has begun, and those of the first choice come first then: what refuses one turn
-    refuses the request. Raises what `TurnRunner.run` does, of whichever turn fails first; the others end with it.
+    None is told before every turn has begun, for what refuses one turn refuses the request. First come the turns'
+    beginnings, in the order of the choices. Raises what `TurnRunner.run` does, of whichever turn fails first; the
+    others end with it.
     """
     queue: asyncio.Queue[ChoiceEvent | Exception] = asyncio.Queue()
     turns = [asyncio.create_task(follow(runner, seeded(asked, index), index, queue)) for index in range(count)]
@@ -48,13 +49,18 @@ async def run_choices(runner: TurnRunner, asked: TurnRequest, count: int) -> Asy
             begun.add(told.index)
             held.append(told)
             if len(begun) == count:
-                for each in sorted(held, key=lambda each: each.index):
+                for each in sorted(held, key=beginnings_first):
                     yield each
                 held.clear()
     finally:
         for turn in turns:
             turn.cancel()
         await asyncio.gather(*turns, return_exceptions=True)
+
+
+def beginnings_first(told: ChoiceEvent) -> tuple[bool, int]:
+    """Sorts what was held back."""
+    return not isinstance(told.event, TurnBegan), told.index
 
 
 async def follow(
@@ -106,12 +112,19 @@ class ChoicesAnswer:
         return first.model_dump_json(exclude_unset=True)
 
     def streamed(self, event: ChoiceEvent) -> Iterator[ServerSentEvent]:
-        """The chunks of one choice; the last one of each has its turn's report."""
+        """The chunks of one choice; the last one of each has its turn's report.
+
+        Each choice is opened as its turn begins, and so in order: clients (OpenAI's own is one) put a choice of which
+        they hear for the first time behind those that they know, whatever its index.
+        """
+        answer = self._answers[event.index]
+        chunks = [*answer.chunks(event.event)]
         if isinstance(event.event, TurnBegan):
             self._began = self._began or event.event
+            chunks.append(answer.opening())
         if isinstance(event.event, TurnEnded):
             self._ended[event.index] = event.event
-        for chunk in self._answers[event.index].chunks(event.event):
+        for chunk in chunks:
             assert self._began is not None  # the turns' contract
             chunk.id, chunk.created = completion_id(self._began), int(self._began.created_s)
             if self._include_usage:

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from openai import BadRequestError, InternalServerError
 from openai.lib.streaming.chat import ChatCompletionStreamState
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from grammars.constraint import Constraint
+from serving.api.openai_chat.choices import ChoicesAnswer, run_choices
+from serving.decode.round import RoundRequest
 from serving.engines.scripted import Answer
 from serving.execute.registry import Registry
-from serving.turn_request import TurnLimits
+from serving.turn_events import TurnEvent
+from serving.turn_request import TurnLimits, TurnRequest
+from serving.turn_runner import TurnRunner
 from tests.serving.api.api_server import Serve, Server
 from tests.serving.api.openai_chat.chat import TOOLS, USER, ask, stream
+from tests.serving.api.turns import turns
 
 CALLS = [("weather", {"city": "Bern"}), ("time_of_day", {"city": "Oslo"})]
 
@@ -28,6 +38,19 @@ def drawn(_text: str, _constraint: Constraint) -> Answer:
 
 def texts(answer: Any) -> list[str | None]:
     return [choice.message.content for choice in answer.choices]
+
+
+def told(answer: Any) -> list[Any]:
+    return [
+        (
+            choice.index,
+            choice.message.role,
+            choice.message.content,
+            choice.finish_reason,
+            [(call.function.name, call.function.arguments) for call in choice.message.tool_calls or ()],
+        )
+        for choice in answer.choices
+    ]
 
 
 def test_every_choice_is_an_answer_of_its_own(serve: Serve) -> None:
@@ -62,18 +85,6 @@ def test_stream_put_together_by_the_real_client_equals_the_whole_answer(serve: S
     for chunk in chunks:
         list(state.handle_chunk(chunk))
     streamed = state.current_completion_snapshot
-
-    def told(answer: Any) -> list[Any]:
-        return [
-            (
-                choice.index,
-                choice.message.content,
-                choice.finish_reason,
-                [(call.function.name, call.function.arguments) for call in choice.message.tool_calls or ()],
-            )
-            for choice in sorted(answer.choices, key=lambda choice: choice.index)
-        ]
-
     assert told(streamed) == told(whole)
     assert len({chunk.id for chunk in chunks}) == len({chunk.created for chunk in chunks}) == 1
     reports = [chunk.choices[0].index for chunk in chunks if (chunk.model_extra or {}).get("polycall")]
@@ -82,6 +93,47 @@ def test_stream_put_together_by_the_real_client_equals_the_whole_answer(serve: S
     assert chunks[-1].usage is not None
     assert whole.usage is not None
     assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
+
+
+class LastFirst(TurnRunner):
+    """In place of a runner: each of these turns says no more than that it began until the one after it has ended."""
+
+    def __init__(self, turns: Sequence[Sequence[TurnEvent]]) -> None:
+        self._turns = turns
+        self._begun = 0
+        self._over = [asyncio.Event() for _ in turns]
+
+    async def run(self, request: TurnRequest) -> AsyncGenerator[TurnEvent, None]:
+        index = self._begun
+        self._begun += 1
+        began, *rest = self._turns[index]
+        yield began
+        if index + 1 < len(self._turns):
+            await self._over[index + 1].wait()
+        for event in rest:
+            yield event
+        self._over[index].set()
+
+
+@settings(max_examples=30)
+@given(st.lists(turns(), min_size=2, max_size=4))
+async def test_real_client_puts_choices_together_of_which_the_last_writes_first(said: list[list[TurnEvent]]) -> None:
+    answer = ChoicesAnswer(len(said), model="m", named=False, include_usage=False)
+    asked = TurnRequest(messages=(), round=RoundRequest())
+    events = [event async for event in run_choices(LastFirst(said), asked, len(said))]
+    chunks = [
+        ChatCompletionChunk.model_validate_json(sent.data or "") for event in events for sent in answer.streamed(event)
+    ]
+    opened = [chunk.choices[0].index for chunk in chunks[: len(said)]]
+    roles = [chunk.choices[0].index for chunk in chunks if chunk.choices[0].delta.role]
+    assert opened == roles == [*range(len(said))]
+    ends = [chunk.choices[0].index for chunk in chunks if chunk.choices[0].finish_reason]
+    assert ends == [*reversed(range(len(said)))], "else nothing is shown here"
+    state = ChatCompletionStreamState()
+    for chunk in chunks:
+        list(state.handle_chunk(chunk))
+    whole = ChoicesAnswer(len(said), model="m", named=False, include_usage=False).whole(events)
+    assert told(state.current_completion_snapshot) == told(ChatCompletion.model_validate_json(whole))
 
 
 def test_choices_are_decoded_side_by_side(serve: Serve) -> None:
