@@ -7,6 +7,7 @@ order of the stream, answers that were cut, tools that run while the answer stil
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ from serving.callers import ApiKey, Caller
 from serving.engines.scripted import Answer, Failure
 from serving.execute.registry import Registry
 from tests.serving.api.api_server import Call, Rounds, Said, Serve, Server
+from tests.serving.api.held_engine import HeldEngine
 
 ASKED: Any = {"role": "user", "content": "What is the weather in Bern and Oslo?"}
 SCHEMA: dict[str, Any] = {
@@ -312,15 +314,21 @@ def test_a6_text_that_is_cut_ends_with_max_tokens(wired: Wired) -> None:
 
 
 def test_a7_a_call_is_sent_while_the_next_one_is_still_written(wired: Wired) -> None:
-    said: list[Call] = [("weather", {"city": "Bern"}), ("weather", {"city": "x" * 900})]
-    wire = wired([said], step_s=0.002)
+    wire = wired([THREE[:2]], engine_type=HeldEngine, holds=writes_second_call)
+    engine = wire.server.engine
+    assert isinstance(engine, HeldEngine)
     asked = {"model": "scripted", "max_tokens": 4096, "messages": [ASKED], "tools": TOOLS, "stream": True}
     with httpx.stream("POST", f"{wire.server.url}/v1/messages", json=asked) as response:
-        for line in response.iter_lines():
-            if "Bern" in line:
-                assert wire.server.engine.live_branches == 1
-                return
-    pytest.fail("the first call was not sent")
+        lines = (line for line in response.iter_lines() if line.startswith("data:"))
+        assert any("Bern" in line for line in lines)  # else the second call, which waits, would have broken the answer
+        assert any("content_block_stop" in line for line in lines)
+        engine.let_go()
+        assert any('"stop_reason":"tool_use"' in line for line in lines)
+
+
+def writes_second_call(text: str) -> bool:
+    """Whether the stream on this text is the one that writes the arguments of the second call."""
+    return text.endswith('"arguments": ') and re.findall(r"\bcall (\d+)", text)[-1:] == ["1"]
 
 
 class Log:

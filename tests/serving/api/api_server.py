@@ -125,12 +125,13 @@ def serving() -> Iterator[Serve]:
             journal: Journal | None = None,
             toolbox: Toolbox | None = None,
             opener: ServerOpener | None = None,
+            engine_type: Callable[..., ScriptedEngine] = ScriptedEngine,
             **engine: Any,
         ) -> Server:
             script = rounds if callable(rounds) else Rounds(rounds)
             return stack.enter_context(
                 running(
-                    ScriptedEngine(script, **engine),
+                    engine_type(script, **engine),
                     registry or Registry(),
                     limits or TurnLimits(),
                     options or ApiOptions(),
