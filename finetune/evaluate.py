@@ -119,12 +119,18 @@ class EarlierReport:
     category: str
     model: str
     decoding: str
+    plan_form: str | None
     accuracy: Rate
     failure_modes: Mapping[str, Rate]
 
     @property
     def title(self) -> str:
-        return f"{self.model}, {self.decoding}"
+        return titled(self.model, self.decoding, self.plan_form)
+
+
+def titled(model: str, decoding: str, plan_form: str | None) -> str:
+    """What a run is called beside another."""
+    return f"{model}, {decoding} ({plan_form})" if plan_form else f"{model}, {decoding}"
 
 
 def read_report(path: Path, category: str) -> EarlierReport:
@@ -135,6 +141,7 @@ def read_report(path: Path, category: str) -> EarlierReport:
             category=report["category"],
             model=report["model"],
             decoding=report["decoding"],
+            plan_form=report.get("plan_form"),
             accuracy=rate(report["right"], report["cases"]),
             failure_modes={
                 mode: rate(written["cases"], written["of"]) for mode, written in report.get("failure_modes", {}).items()

@@ -1,38 +1,38 @@
 """The evaluations:
 
-scripts/eval bfcl --category C [--limit N] --decoding sequential|parallel [--json FILE] [--compare REPORT.json]
-scripts/eval cases --data FILE [--limit N] --decoding sequential|parallel [--json FILE] [--compare REPORT.json]
+scripts/eval bfcl --category C [--category C ...] [--limit N] --decoding sequential|parallel [--output FOLDER]
+scripts/eval cases --data FILE [--limit N] --decoding sequential|parallel [--output FOLDER]
+scripts/eval gate --tally FOLDER --outline FOLDER [--sequential FOLDER] [--json FILE] [--plot FILE]
 """
 
 from __future__ import annotations
 
-import asyncio
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from eval_evaluate import Files, Setup, evaluate
+from eval_gate import read_gating
+from eval_gate_view import draw_gating, show_gating
 from eval_questions import ToolChoice, bfcl_questions, file_questions
-from eval_report import line, report_of
-from eval_run import Question, answer_questions, decoder_of, plan_named
-from eval_view import draw, show
 from rich.console import Console
 
 from finetune.bfcl import CATEGORIES
-from finetune.evaluate import read_report
 from grammars.plan_forms import FORMS
-from serving.config import load_settings
 from serving.decode.round import RoundRequest
-from serving.engines.build import build_engine
 
 SHOWN_REFUSALS = 20
 """How many rows that were left out are shown with their reasons; all of them are counted."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Score polycall.")
 
-Category = Annotated[str, typer.Option(help=f"A BFCL category: {', '.join(CATEGORIES)}")]
+Category = Annotated[
+    list[str],
+    typer.Option(help=f"A BFCL category; may be repeated, and the model is loaded once: {', '.join(CATEGORIES)}"),
+]
 Data = Annotated[Path, typer.Option(help="A file of Seal-Tools, ToolRL, ToolACE, xLAM, Hermes or OpenAI-format rows")]
 Model = Annotated[str, typer.Option(help="Catalogue name, folder, GGUF file or hub id")]
 EngineName = Annotated[Literal["transformers", "vllm"], typer.Option("--engine", help="What decodes")]
@@ -44,13 +44,25 @@ Form = Annotated[
         help=f"The form of the plan: {', '.join(FORMS)}; of a trained model: tally, outline; default: its own"
     ),
 ]
+Sure = Annotated[
+    float | None,
+    typer.Option(min=0, help="Of a trained model: from which probability on its tally counts, 0 for always"),
+]
 DialectName = Annotated[str | None, typer.Option(help="json, hermes, mistral; default: the model's own")]
 Together = Annotated[int, typer.Option(min=1, help="Cases that are decoded together")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto")]
 Type = Annotated[str, typer.Option(help="float32, bfloat16, or auto for the stored type")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the report to this file")]
-CasesFile = Annotated[Path | None, typer.Option("--cases", help="Write every case's calls, verdict and failure modes")]
-Compare = Annotated[Path | None, typer.Option(help="A report of an earlier run, to stand beside this one")]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        help="A folder for the report of each category, and for every case as it is answered; a run that ended early "
+        "goes on from there"
+    ),
+]
+Compare = Annotated[
+    Path | None, typer.Option(help="A report of an earlier run, or the folder of its reports, to stand beside this one")
+]
 Plot = Annotated[Path | None, typer.Option(help="Draw the failure modes, before and after, to this file")]
 
 
@@ -70,23 +82,30 @@ def bfcl(
         typer.Option(help="Default: required where BFCL says which calls are right, auto where none or any is"),
     ] = None,
     plan_form: Form = None,
+    sure_tally: Sure = None,
     dialect: DialectName = None,
     concurrency: Together = 12,
     engine: EngineName = "transformers",
     device: Device = "auto",
     dtype: Type = "auto",
+    output: Output = None,
     json_file: JsonFile = None,
-    cases_file: CasesFile = None,
     compare: Compare = None,
     plot: Plot = None,
 ) -> None:
     """Answer BFCL cases and score the calls with BFCL's own AST checker, and by failure mode."""
-    questions = bfcl_questions(category, limit, tool_choice)
-    request = RoundRequest(decoding=decoding)
-    settings = {"model": model, "engine": engine, "device": device, "dtype": dtype}
-    setup = Setup(settings=settings, dialect=dialect, plan_form=plan_form, concurrency=concurrency)
-    files = Files(json_file=json_file, cases_file=cases_file, compare=compare, plot=plot)
-    evaluate(category, questions, request, setup, files)
+    files = Files(output=output, json_file=json_file, compare=compare, plot=plot)
+    files.check(category)
+    questions = {name: bfcl_questions(name, limit, tool_choice) for name in category}
+    setup = Setup(
+        settings={"model": model, "engine": engine, "device": device, "dtype": dtype},
+        dialect=dialect,
+        plan_form=plan_form,
+        sure_tally=sure_tally,
+        tool_choice=tool_choice,
+        concurrency=concurrency,
+    )
+    evaluate(questions, RoundRequest(decoding=decoding), setup, files)
 
 
 @app.command()
@@ -103,17 +122,19 @@ def cases(
         bool, typer.Option(help="Calls may refer to the results of others (parallel decoding only)")
     ] = False,
     plan_form: Form = None,
+    sure_tally: Sure = None,
     dialect: DialectName = None,
     concurrency: Together = 12,
     engine: EngineName = "transformers",
     device: Device = "auto",
     dtype: Type = "auto",
+    output: Output = None,
     json_file: JsonFile = None,
-    cases_file: CasesFile = None,
     compare: Compare = None,
     plot: Plot = None,
 ) -> None:
     """Answer the rows of a file with gold calls, and count the failure modes."""
+    files = Files(output=output, json_file=json_file, compare=compare, plot=plot)
     questions, refused = file_questions(data, limit, tool_choice, skip=skip)
     console = Console(stderr=True)
     if refused:
@@ -122,50 +143,37 @@ def cases(
             console.print(f"  {reason}", markup=False, highlight=False)
         if len(refused) > SHOWN_REFUSALS:
             console.print(f"  and {len(refused) - SHOWN_REFUSALS} more")
-    request = RoundRequest(decoding=decoding, parallel_dependencies=dependencies)
-    settings = {"model": model, "engine": engine, "device": device, "dtype": dtype}
-    setup = Setup(settings=settings, dialect=dialect, plan_form=plan_form, concurrency=concurrency)
-    files = Files(json_file=json_file, cases_file=cases_file, compare=compare, plot=plot)
-    evaluate(data.name, questions, request, setup, files)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Files:
-    """What an evaluation reads beside its questions, and what it writes."""
-
-    json_file: Path | None
-    cases_file: Path | None
-    compare: Path | None
-    plot: Path | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setup:
-    """What answers, and how many questions at a time."""
-
-    settings: Mapping[str, str]
-    dialect: str | None
-    plan_form: str | None
-    concurrency: int
-
-
-def evaluate(name: str, questions: Sequence[Question], request: RoundRequest, setup: Setup, files: Files) -> None:
-    """Answer the questions, show the report, and write what is asked for."""
-    earlier = read_report(files.compare, name) if files.compare else None  # before the hours that answering may take
-    decoder = decoder_of(build_engine(load_settings(setup.settings)), setup.dialect, setup.plan_form)
-    title = f"{name}, {request.decoding}"
-    outcomes = asyncio.run(
-        answer_questions(decoder, questions, request, title, setup.concurrency, Console(stderr=True))
+    setup = Setup(
+        settings={"model": model, "engine": engine, "device": device, "dtype": dtype},
+        dialect=dialect,
+        plan_form=plan_form,
+        sure_tally=sure_tally,
+        tool_choice=tool_choice,
+        concurrency=concurrency,
+        files={data.name: hashlib.sha256(data.read_bytes()).hexdigest()},
     )
-    plan = plan_named(setup.plan_form, decoder)
-    report = report_of(name, setup.settings["model"], request.decoding, plan, outcomes)
-    show(report, earlier, Console())
-    if files.json_file is not None:
-        files.json_file.write_text(json.dumps(asdict(report), indent=1) + "\n")
-    if files.cases_file is not None:
-        files.cases_file.write_text("".join(map(line, outcomes)))
-    if files.plot is not None:
-        draw(report, earlier, files.plot)
+    request = RoundRequest(decoding=decoding, parallel_dependencies=dependencies)
+    evaluate({data.name: questions}, request, setup, files)
+
+
+@app.command()
+def gate(
+    tally: Annotated[Path, typer.Option(help="The --output folder of a run with --sure-tally 0")],
+    outline: Annotated[Path, typer.Option(help="That of a run of the same cases with --plan-form outline")],
+    sequential: Annotated[
+        Path | None, typer.Option(help="That of a run of the same cases with --decoding sequential")
+    ] = None,
+    json_file: JsonFile = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the curves over the threshold to this file")] = None,
+) -> None:
+    """The tally, the outline, and the tally where it is sure enough, at every threshold, from a run of each."""
+    gatings = read_gating(tally, outline, sequential)
+    for one in gatings:
+        show_gating(one, Console())
+    if json_file is not None:
+        json_file.write_text(json.dumps([asdict(one) for one in gatings], indent=1) + "\n")
+    if plot is not None:
+        draw_gating(gatings, plot)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from eval_run import Outcome
 
-from finetune.evaluate import ModeRate, Rate, mode_rates, rate
+from finetune.evaluate import ModeRate, Rate, mode_rates, rate, titled
 from finetune.failures import Mode
 from serving.decode.request import Decoding
 
@@ -43,7 +42,7 @@ class Report:
 
     @property
     def title(self) -> str:
-        return f"{self.model}, {self.decoding}"
+        return titled(self.model, self.decoding, self.plan_form)
 
     @property
     def right_rate(self) -> Rate:
@@ -73,16 +72,3 @@ def report_of(category: str, model: str, decoding: Decoding, plan_form: str, out
         duplicates_removed=sum(outcome.duplicates_removed for outcome in outcomes),
         failure_modes=mode_rates([(outcome.gold, outcome.modes) for outcome in outcomes]),
     )
-
-
-def line(outcome: Outcome) -> str:
-    """One case as JSON lines have it."""
-    calls = [{"name": call.name, "arguments": dict(call.arguments)} for call in outcome.calls]
-    written = {
-        "id": outcome.id,
-        "calls": calls,
-        **asdict(outcome.verdict),
-        "failure_modes": dict(outcome.modes),
-        "steps": outcome.steps,
-    }
-    return json.dumps(written, ensure_ascii=False) + "\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from jsonschema_rs import is_valid
@@ -16,7 +16,7 @@ from finetune.failures import Emission, FailedCall, Mode, find_failures
 from finetune.gold import Gold
 from grammars.conversation import Conversation
 from grammars.dialects import dialect_named, dialect_of
-from grammars.errors import DecodingFailed, RequestError
+from grammars.errors import ConfigurationError, DecodingFailed, RequestError
 from grammars.marked_forms import marked_form
 from grammars.plan_forms import form_named
 from grammars.tools import Tool, ToolCall
@@ -60,22 +60,33 @@ class Outcome:
     right_count: bool
     steps: int
     plan_steps: int
+    tally_probability: float | None
     fallbacks: int
     duplicates_removed: int
 
 
-def decoder_of(engine: Engine, dialect: str | None, plan_form: str | None) -> Decoder:
-    """A decoder within `BOUNDS`, in the dialect and the form of plan of these names or else the model's own."""
+def decoder_of(engine: Engine, dialect: str | None, plan_form: str | None, sure_tally: float | None = None) -> Decoder:
+    """A decoder within `BOUNDS`, in the dialect and the form of plan of these names or else the model's own.
+
+    `sure_tally` is from when on a trained model's tally counts. Raises `ConfigurationError` where it would say nothing.
+    """
     spoken = dialect_named(dialect) if dialect else dialect_of(engine.tokenizer)
+    if sure_tally is not None and (spoken.marks is None or plan_form is not None):
+        raise ConfigurationError(
+            f"how sure a tally must be is for trained models that plan in their own way, and not for "
+            f"{spoken.name!r} with the plan {plan_form or 'joint'!r}"
+        )
     if plan_form is None:
-        return Decoder(engine, spoken, BOUNDS)
+        return Decoder(engine, spoken, BOUNDS if sure_tally is None else replace(BOUNDS, sure_tally=sure_tally))
     form = form_named(plan_form) if spoken.marks is None else marked_form(plan_form, spoken.marks)
     return Decoder(engine, spoken, replace(BOUNDS, plan_form=form))
 
 
 def plan_named(plan_form: str | None, decoder: Decoder) -> str:
     """What a report calls the plan."""
-    return plan_form or ("joint" if decoder.dialect.marks is None else "tally, outline where unsure")
+    if plan_form is not None:
+        return plan_form
+    return "joint" if decoder.dialect.marks is None else f"tally, outline below {decoder.options.sure_tally:g}"
 
 
 async def answer_questions(
@@ -85,22 +96,31 @@ async def answer_questions(
     title: str,
     concurrency: int,
     console: Console,
+    *,
+    done: Mapping[str, Outcome] | None = None,
+    heard: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
-    """Every question answered and judged, with a progress bar; closes the decoder's engine."""
+    """Every question answered and judged, with a progress bar. Those that are `done`, by their ids, are not asked.
+
+    `heard` is told each outcome as it comes.
+    """
+    done = done or {}
     gate = asyncio.Semaphore(concurrency)
     request = replace(request, skip_forced=True, stop=TEXT_ENDS)
     with Progress(console=console) as progress:
-        task = progress.add_task(title, total=len(questions))
+        task = progress.add_task(title, total=len(questions), completed=sum(one.id in done for one in questions))
 
         async def answer(question: Question) -> Outcome:
+            if question.id in done:
+                return done[question.id]
             async with gate:
                 outcome = await answer_question(decoder, question, request)
-                progress.advance(task)
-                return outcome
+            if heard is not None:
+                heard(outcome)
+            progress.advance(task)
+            return outcome
 
-        outcomes = await asyncio.gather(*map(answer, questions))
-    await decoder.engine.close()
-    return list(outcomes)
+        return list(await asyncio.gather(*map(answer, questions)))
 
 
 async def answer_question(decoder: Decoder, question: Question, request: RoundRequest) -> Outcome:
@@ -139,6 +159,7 @@ async def answer_question(decoder: Decoder, question: Question, request: RoundRe
         right_count=bool(made) if question.gold.any_call else len(made) == len(question.gold.due),
         steps=figures.steps + forced,
         plan_steps=figures.plan_steps,
+        tally_probability=figures.tally_probability,
         fallbacks=figures.fallbacks,
         duplicates_removed=figures.duplicates_removed,
     )

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 from eval import app
+from eval_cases import read_cases
 from eval_questions import bfcl_questions, file_questions
-from eval_report import Report, line, report_of
-from eval_run import Outcome, Question, answer_question, decoder_of
+from eval_report import Report, report_of
+from eval_run import Outcome, Question, answer_question, decoder_of, plan_named
 from eval_view import draw, show
 from rich.console import Console
 from typer.testing import CliRunner
@@ -45,10 +46,10 @@ ROW = {
 @pytest.mark.slow
 @pytest.mark.parametrize("decoding", ["parallel", "sequential"])
 def test_eval_bfcl_reports_accuracy_errors_and_steps_of_the_first_cases(tmp_path: Path, decoding: str) -> None:
-    report_file, cases_file = tmp_path / "report.json", tmp_path / "cases.jsonl"
+    report_file = tmp_path / "report.json"
     arguments = ["bfcl", "--model", "smollm2-135m", "--category", "parallel", "--limit", "1", "--decoding", decoding]
     result = CliRunner().invoke(
-        app, [*arguments, "--json", str(report_file), "--cases", str(cases_file)], catch_exceptions=False
+        app, [*arguments, "--json", str(report_file), "--output", str(tmp_path)], catch_exceptions=False
     )
     assert result.exit_code == 0, result.output
     report = json.loads(report_file.read_text())
@@ -58,8 +59,9 @@ def test_eval_bfcl_reports_accuracy_errors_and_steps_of_the_first_cases(tmp_path
     assert sum(report["errors"].values()) == 1 - report["accuracy"]
     assert report["decode_steps"] > 0
     assert tuple(report["failure_modes"]) == MODES
-    (case,) = map(json.loads, cases_file.read_text().splitlines())
-    assert case["valid"] == (not case["failure_modes"])
+    assert json.loads((tmp_path / "parallel.report.json").read_text()) == report
+    _, (case,) = read_cases(tmp_path / "parallel.cases.jsonl")
+    assert case.valid == (not case.failure_modes)
 
 
 @pytest.mark.slow
@@ -71,7 +73,7 @@ def test_eval_cases_reports_failure_modes_beside_an_earlier_run(tmp_path: Path) 
         result = CliRunner().invoke(app, [*arguments, *more], catch_exceptions=False)
         assert result.exit_code == 0, result.output
         assert "1 rows are left out" in result.output
-    assert "smollm2-135m, parallel → smollm2-135m, sequential" in result.output
+    assert "smollm2-135m, parallel (joint) → smollm2-135m, sequential" in result.output
     assert json.loads(report_file.read_text())["category"] == "rows.jsonl"
     assert plot.read_bytes().startswith(b"\x89PNG")
 
@@ -184,6 +186,7 @@ def outcome(error_type: str | None, *, steps: int) -> Outcome:
         right_count=error_type is None,
         steps=steps,
         plan_steps=2,
+        tally_probability=None,
         fallbacks=1,
         duplicates_removed=2,
     )
@@ -223,7 +226,7 @@ def test_tables_show_figures_modes_and_changes_with_intervals(tmp_path: Path) ->
     show(report_with(*[None] * 20, decoding="sequential"), read_report(path, "parallel"), console)
     console.file.close()
     text = console.export_text()
-    assert "m, parallel → m, sequential" in text
+    assert "m, parallel (joint) → m, sequential" in text
     row = next(line for line in text.splitlines() if "right " in line and "of 20" in line)
     for part in ("0 of 20, 0.0%", "20 of 20, 100.0%", "+100.0%", "+77.2% to +100.0%", "*"):
         assert part in row
@@ -239,6 +242,30 @@ def test_plot_is_a_picture_with_or_without_an_earlier_report(tmp_path: Path, com
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
-def test_line_of_a_case_has_its_failure_modes() -> None:
-    written = json.loads(line(outcome("x", steps=1)))
-    assert (written["valid"], written["failure_modes"], written["steps"]) == (False, {"over_emission": 2}, 1)
+@needs_bfcl
+@pytest.mark.parametrize("option", ["--json", "--plot"])
+def test_reports_of_several_categories_cannot_be_one_file(tmp_path: Path, option: str) -> None:
+    arguments = ["bfcl", "--category", "parallel", "--category", "irrelevance", option, str(tmp_path / "file")]
+    result = CliRunner().invoke(app, arguments)
+    assert isinstance(result.exception, ConfigurationError)
+    assert "several have their reports in --output" in str(result.exception)
+
+
+def test_category_is_asked_once() -> None:
+    result = CliRunner().invoke(app, ["bfcl", "--category", "parallel", "--category", "parallel"])
+    assert isinstance(result.exception, ConfigurationError)
+
+
+def test_how_sure_a_tally_must_be_is_for_models_that_plan_by_it() -> None:
+    engine = ScriptedEngine()
+    assert decoder_of(engine, "polycall-smollm2", None, 0.3).options.sure_tally == 0.3
+    for dialect, plan_form in (("json", None), ("polycall-smollm2", "outline")):
+        with pytest.raises(ConfigurationError, match="for trained models that plan in their own way"):
+            decoder_of(engine, dialect, plan_form, 0.3)
+
+
+def test_plan_of_a_trained_model_is_named_with_its_threshold() -> None:
+    engine = ScriptedEngine()
+    assert plan_named(None, decoder_of(engine, "json", None)) == "joint"
+    assert plan_named("outline", decoder_of(engine, "polycall-smollm2", "outline")) == "outline"
+    assert plan_named(None, decoder_of(engine, "polycall-smollm2", None, 0)) == "tally, outline below 0"

@@ -1,0 +1,133 @@
+"""Runs of the same cases put together: tally, outline, sequential, and the tally where it is sure enough."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from eval_cases import ENDING, RunLine, read_cases
+
+from finetune.gating import (
+    THRESHOLDS,
+    Bin,
+    GatedScore,
+    Score,
+    Scored,
+    best,
+    check_same_cases,
+    gated_score,
+    reliability,
+    score,
+)
+from grammars.errors import ConfigurationError
+
+TOGETHER = "together"
+"""What all categories are called where there are several."""
+
+Run = dict[str, tuple[RunLine, list[Scored]]]
+"""The cases of a run by their category."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gating:
+    """One category: each run in a line, the table over the thresholds, every step of the curve, and the calibration."""
+
+    category: str
+    model: str
+    outline: Score
+    sequential: Score | None
+    table: Sequence[GatedScore]
+    best: GatedScore
+    curve: Sequence[GatedScore]
+    reliability: Sequence[Bin]
+
+
+def read_gating(tally: Path, outline: Path, sequential: Path | None) -> list[Gating]:
+    """Every category of the runs in these folders, and all together where there are several.
+
+    Raises `ConfigurationError` if a folder holds no run of its kind, or the runs are not of the same cases and model.
+    """
+    tallied = read_run(tally)
+    for place, (line, _) in tallied.items():
+        if line.sure_tally != 0:
+            raise ConfigurationError(f"{tally}: {place} is of no run with --sure-tally 0, which always takes the tally")
+    outlined = read_run(outline)
+    for place, (line, _) in outlined.items():
+        if line.plan_form != "outline":
+            raise ConfigurationError(f"{outline}: {place} is of no run with --plan-form outline")
+    others = [(outline, outlined)]
+    streamed = read_run(sequential) if sequential else None
+    if sequential and streamed is not None:
+        for place, (line, _) in streamed.items():
+            if line.decoding != "sequential":
+                raise ConfigurationError(f"{sequential}: {place} is of no run with --decoding sequential")
+        others.append((sequential, streamed))
+    for folder, run in others:
+        check_same_run(tallied, run, folder)
+    groups = [[name] for name in tallied]
+    if len(groups) > 1:
+        groups.append(list(tallied))
+    (model,) = {line.model for line, _ in tallied.values()}
+    return [
+        gating(
+            names[0] if len(names) == 1 else TOGETHER,
+            model,
+            cases_of(tallied, names),
+            cases_of(outlined, names),
+            cases_of(streamed, names) if streamed else None,
+        )
+        for names in groups
+    ]
+
+
+def read_run(folder: Path) -> Run:
+    """The files of cases in a folder, by their category."""
+    run: Run = {}
+    for path in sorted(folder.glob(f"*{ENDING}")):
+        line, cases = read_cases(path)
+        run[line.category] = (line, [case.scored for case in cases])
+    if not run:
+        raise ConfigurationError(f"{folder} has no file of cases, which scripts/eval writes to --output")
+    return run
+
+
+def check_same_run(one: Run, other: Run, folder: Path) -> None:
+    """Raise `ConfigurationError` unless both are of the same cases, model and settings, decoding and plan aside."""
+    if one.keys() != other.keys():
+        raise ConfigurationError(f"{folder} has the categories {', '.join(other)}, and not {', '.join(one)}")
+    for category, (line, cases) in one.items():
+        beside, those = other[category]
+        if apart_from_plan(line) != apart_from_plan(beside):
+            raise ConfigurationError(f"{folder}: {category} is of another model, or asked in another way")
+        check_same_cases(cases, those)
+
+
+def apart_from_plan(line: RunLine) -> RunLine:
+    return replace(line, decoding="parallel", plan_form=None, sure_tally=None)
+
+
+def cases_of(run: Mapping[str, tuple[RunLine, list[Scored]]], names: Sequence[str]) -> list[Scored]:
+    return [case for name in names for case in run[name][1]]
+
+
+def gating(
+    category: str,
+    model: str,
+    tally: Sequence[Scored],
+    outline: Sequence[Scored],
+    sequential: Sequence[Scored] | None,
+) -> Gating:
+    """What the runs come to together."""
+    table = [gated_score(tally, outline, threshold) for threshold in THRESHOLDS]
+    sure = {case.tally_probability for case in tally if case.tally_probability is not None}
+    return Gating(
+        category=category,
+        model=model,
+        outline=score(outline),
+        sequential=score(sequential) if sequential is not None else None,
+        table=table,
+        best=best(table),
+        curve=[gated_score(tally, outline, threshold) for threshold in sorted({0.0, *sure, 1.0})],
+        reliability=reliability(tally),
+    )
