@@ -1,0 +1,69 @@
+"""Templates: sentences with slots, filled with the words of values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from random import Random
+
+SLOT = re.compile(r"\{([a-z_0-9]*\*?)\}")
+OPTIONAL = re.compile(r"\[([^\]]*)\]")
+
+
+def slots(template: str) -> set[str]:
+    """The names in braces, those of lists with their star."""
+    return set(SLOT.findall(template))
+
+
+def fill(template: str, texts: Mapping[str, str]) -> str:
+    """The template with these words in its slots. A part in square brackets is left out if it has a slot without words.
+
+    Raises `KeyError` for any other slot without words.
+    """
+    kept = OPTIONAL.sub(lambda part: part[1] if slots(part[1]) <= texts.keys() else "", template)
+    return SLOT.sub(lambda slot: texts[slot[1]], kept)
+
+
+def joined(texts: Sequence[str], random: Random) -> str:
+    """A list as it is said: with semicolons if there are commas in it."""
+    if len(texts) == 1:
+        return texts[0]
+    if len(texts) == 2:
+        return random.choice(["{} and {}", "{} and {}", "{} and {}", "{} as well as {}"]).format(*texts)
+    comma = ";" if any("," in text for text in texts) else ","
+    last = random.choice([" and", f"{comma} and"])
+    return f"{f'{comma} '.join(texts[:-1])}{last} {texts[-1]}"
+
+
+def sentence(clause: str, random: Random) -> str:
+    """A sentence that asks for what the clause says; what is a sentence already stays as it is."""
+    if clause[-1] in ".?!":
+        return clause
+    frame = random.choice(FRAMES)
+    return frame.format(capitalised(clause) if frame.startswith("{}") else clause)
+
+
+FRAMES = (
+    *("{}.",) * 6,
+    *("Please {}.",) * 3,
+    "Can you {}?",
+    "Could you {}?",
+    "Could you please {}?",
+    "I need you to {}.",
+    "I'd like you to {}.",
+    "I want you to {}.",
+    "Would you {} for me?",
+    "Help me {}.",
+    "{}, please.",
+    "Go ahead and {}.",
+)
+
+
+def capitalised(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def lowered(text: str) -> str:
+    """The text to go on with in the middle of a sentence; "I" and names of more than one capital stay."""
+    head = text.split(" ", 1)[0]
+    return text if head in ("I", "I'd", "I'm", "I've") or head[1:].lower() != head[1:] else text[:1].lower() + text[1:]
