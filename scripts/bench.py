@@ -4,6 +4,7 @@ scripts/bench decode --engine E --model M --calls 1,2,4,8,16 [--json FILE]
 scripts/bench simpletool --engine E --model M --calls 1,2,4,8 [--json FILE]
 scripts/bench execute --engine E --model M [--data FOLDER] [--json FILE]
 scripts/bench frontend [--json FILE]
+scripts/bench training --data FILE [--config FILE] [--json FILE]
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from bench_execute_view import draw_execute, execute_table
 from bench_frontend import frontend_table, measure_frontend
 from bench_overlap import overlap_rows
 from bench_simpletool import measure_simpletool
+from bench_training import measure_training, training_table
 from bench_view import draw, table
 from bench_vllm import measure_vllm
 from bench_vllm_view import draw_vllm, show_simpletool, show_vllm
 from rich.console import Console
 
+from finetune.training_config import load_training_config
 from serving.config import load_settings
 from serving.engines.base import Engine
 from serving.engines.build import build_engine
@@ -35,6 +38,8 @@ from serving.models.catalogue import resolve_model
 
 SCRIPTED_STEP_S = 0.004
 """How long one decode step of the scripted engine takes."""
+
+RECIPE = Path(__file__).parents[1] / "finetune" / "configs" / "smollm2-135m.toml"
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Measure polycall.")
 
@@ -142,6 +147,22 @@ def frontend(
     Console().print(frontend_table(rows, machine()))
     if json_file is not None:
         json_file.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+
+
+@app.command()
+def training(
+    data: Annotated[Path, typer.Option(help="A file of rows, as scripts/train reads them")],
+    config: Annotated[Path, typer.Option(help="The settings of a run, as TOML: model, adapter, passes")] = RECIPE,
+    examples: Annotated[int, typer.Option(min=1, help="How many examples of it a step learns from")] = 32,
+    repeats: Annotated[int, typer.Option(min=1, help="Measured steps; medians are reported")] = 5,
+    seed: Annotated[int, typer.Option(help="Of the draw of the examples")] = 1,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the report to this file")] = None,
+) -> None:
+    """Train on the same examples in packed rows, in a row a stream, and in SimpleTool's row a head, and compare."""
+    report = measure_training(load_training_config(config), data, examples, repeats, seed, Console(stderr=True))
+    Console().print(training_table(report, machine()))
+    if json_file is not None:
+        json_file.write_text(json.dumps(asdict(report), indent=1) + "\n")
 
 
 def engines(name: str, model: str) -> Callable[[], Engine]:
