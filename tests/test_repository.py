@@ -14,13 +14,15 @@ import tomllib
 from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
+from serving.models.adapter import ADAPTER_SETTINGS, ADAPTER_WEIGHTS, MOST_BYTES
 from serving.models.catalogue import read_catalogue
 
 ROOT = Path(__file__).parents[1]
-VERBS = ("setup", "serve", "demo", "test", "check", "bench", "eval", "train")
+VERBS = ("setup", "serve", "demo", "test", "check", "bench", "eval", "train", "adapter")
 DOCUMENTS = (
     "README.md",
     "CONTRIBUTING.md",
@@ -39,6 +41,8 @@ BEHIND_SQLALCHEMY = {"aiosqlite", "asyncpg"}
 """What SQLAlchemy imports, each for one database."""
 NAMESPACES = {"google": "google-genai"}
 """Names that several libraries share, and the one that is imported here."""
+FILE_BYTES = 500_000
+"""The most that a file of the repository may take, but for adapters of the models that it ships."""
 COMMAND = re.compile(r"^(?:\$ )?((?:scripts/\w+|polycall)(?: .*)?)$", re.MULTILINE)
 
 
@@ -91,6 +95,32 @@ def test_readme_opens_with_demo_and_test() -> None:
 def test_readme_lists_the_models_of_the_catalogue() -> None:
     listed = re.findall(r"^\| `([^`]+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert listed == list(read_catalogue())
+
+
+def test_only_adapters_are_large_files_and_none_is_larger_than_allowed() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    paths = [path for path in map(ROOT.joinpath, listed.split("\0")) if path.is_file()]
+    if not listed:
+        pytest.skip("not a git repository")
+    adapters = {path for path in paths if path.name == ADAPTER_WEIGHTS and path.parents[1].name == "adapters"}
+    assert [path for path in adapters if path.stat().st_size > MOST_BYTES] == []
+    assert [path for path in paths if path not in adapters and path.stat().st_size > FILE_BYTES] == []
+
+
+def test_wheel_has_the_catalogue_and_the_adapters(tmp_path: Path) -> None:
+    pytest.importorskip("setuptools", reason="setuptools, which builds the wheel, is not installed")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    models = tmp_path / "serving" / "models"
+    (models / "adapters" / "a-model").mkdir(parents=True)
+    shutil.copy(ROOT / "serving" / "models" / "catalogue.toml", models)
+    expected = {f"serving/models/adapters/a-model/{name}" for name in (ADAPTER_SETTINGS, ADAPTER_WEIGHTS, "README.md")}
+    for name in expected:
+        (tmp_path / name).touch()
+    code = "from setuptools import build_meta; build_meta.build_wheel('.')"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=True)
+    [wheel] = tmp_path.glob("*.whl")
+    assert {*expected, "serving/models/catalogue.toml"} <= set(ZipFile(wheel).namelist())
 
 
 def test_console_script_answers() -> None:
