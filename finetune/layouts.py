@@ -20,7 +20,9 @@ ARGUMENT_HEADS = 6
 
 
 def rows_in_layout(prefix: Sequence[int], lessons: Sequence[Lesson], *, packed: bool) -> list[Row]:
-    """The lessons of one example, all in one row or each in one of its own."""
+    """The lessons of one example, all in one row or each in one of its own. There is at least one."""
+    if not lessons:
+        raise ValueError("there is nothing to learn")
     return [packed_row(prefix, lessons)] if packed else separate_rows(prefix, lessons)
 
 

@@ -1,8 +1,9 @@
 """Lessons: what one example teaches, stream by stream, as the same functions render it that serve.
 
 An example is a conversation and the calls that are right for it. On its one prefix stand a tally for each tool, the
-outline, every call twice, known by its subject and by its number, and all calls in one stream. Tokens that the grammar
-forces do not count: while serving no model is ever asked for them.
+outline, every call twice, known by its subject and by its number, and all calls in one stream; where they are asked
+for, also every argument of a call, known likewise. Tokens that the grammar forces do not count: while serving no model
+is ever asked for them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from finetune.argument_heads import heads, part, planned_head, refuse_without_head
 from finetune.rows import Lesson
 from finetune.subjects import subjects
 from grammars.array import turn_constraint
@@ -32,7 +34,8 @@ from grammars.tools import Tool, ToolCall
 class Weights:
     """How much a token counts, by what its stream is for; 0 leaves those streams out.
 
-    A tally is one token: it must weigh more than one of the many tokens of a call to be learned as fast.
+    A tally is one token: it must weigh more than one of the many tokens of a call to be learned as fast. Nothing serves
+    argument heads (`finetune.argument_heads`); they are to be compared with calls.
     """
 
     tally: float = 4.0
@@ -40,6 +43,7 @@ class Weights:
     outline: float = 1.0
     call: float = 1.0
     numbered_call: float = 1.0
+    argument: float = 0.0
     sequential: float = 1.0
 
 
@@ -111,11 +115,28 @@ class Teaching:
         """Every call by itself: by its subject, and by its number among those of its tool."""
         lessons = []
         for call, planned in zip(self._calls, self._plan.calls, strict=True):
-            siblings = [other for other in self._calls if other.name == call.name]
-            number = next(place for place, other in enumerate(siblings, start=1) if other is call)
-            by_number = PlannedCall(tool=call.name, subject=ORDINAL.format(number=number, count=len(siblings)))
-            lessons += self._call("call", call, planned, self._weights.call)
-            lessons += self._call("numbered call", call, by_number, self._weights.numbered_call)
+            by_number = self._by_number(call)
+            tool = self._tools[call.name]
+            lessons += self._call("call", call, planned, tool, self._weights.call)
+            lessons += self._call("numbered call", call, by_number, tool, self._weights.numbered_call)
+            lessons += self._arguments(call, planned, tool)
+            lessons += self._arguments(call, by_number, tool)
+        return lessons
+
+    def _by_number(self, call: ToolCall) -> PlannedCall:
+        siblings = [other for other in self._calls if other.name == call.name]
+        number = next(place for place, other in enumerate(siblings, start=1) if other is call)
+        return PlannedCall(tool=call.name, subject=ORDINAL.format(number=number, count=len(siblings)))
+
+    def _arguments(self, call: ToolCall, planned: PlannedCall, tool: Tool) -> list[Lesson]:
+        """Every argument of a call by itself, those that it lacks included."""
+        if not self._weights.argument:
+            return []
+        refuse_without_head(call, tool)
+        lessons = []
+        for head in heads(tool):
+            written = part(call, head)
+            lessons += self._call("argument", written, planned_head(planned, head), head, self._weights.argument)
         return lessons
 
     def sequential(self) -> list[Lesson]:
@@ -126,9 +147,9 @@ class Teaching:
         text = calls_text(self._calls, self._dialect)
         return self._lesson("sequential", (), constraint, text, self._weights.sequential)
 
-    def _call(self, kind: str, call: ToolCall, planned: PlannedCall, weight: float) -> list[Lesson]:
+    def _call(self, kind: str, call: ToolCall, planned: PlannedCall, tool: Tool, weight: float) -> list[Lesson]:
         branch: Branch = call_branch(
-            planned, self._tools[call.name], self._dialect, self._tokenizer, max_new_tokens=1, sampling=Sampling()
+            planned, tool, self._dialect, self._tokenizer, max_new_tokens=1, sampling=Sampling()
         )
         text = call.arguments_text + branch_ending(self._dialect)
         return self._lesson(kind, branch.suffix, branch.constraint, text, weight)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import ErrorDetails
 
 from finetune.lessons import Weights
+from finetune.selection import Selection
 from grammars.errors import ConfigurationError
 
 Positive = Annotated[int, Field(ge=1)]
@@ -36,6 +37,7 @@ class WeightSettings(Part):
     outline: Annotated[float, Field(ge=0)] = 1.0
     call: Annotated[float, Field(ge=0)] = 1.0
     numbered_call: Annotated[float, Field(ge=0)] = 1.0
+    argument: Annotated[float, Field(ge=0)] = 0.0
     sequential: Annotated[float, Field(ge=0)] = 1.0
 
     @property
@@ -50,6 +52,9 @@ class TrainingConfig(Part):
     example that is longer than a pass is refused. Without `lora` all weights are trained. `quantize` loads the frozen
     weights in four bits (QLoRA, arXiv:2305.14314), which needs CUDA. With `recompute` a pass keeps only what goes into
     each layer, and the rest is computed once more on the way back: a third more time, a tenth of the memory.
+
+    `examples` says which of them are taken, see `finetune.selection`. Unless `packed`, every stream of an example is a
+    row of its own; a step then learns from fewer of them.
     """
 
     model: str
@@ -64,6 +69,8 @@ class TrainingConfig(Part):
     quantize: Literal["4bit"] | None = None
     recompute: bool = False
     lora: LoraSettings | None = None
+    examples: Selection = "all"
+    packed: bool = True
     weights: WeightSettings = WeightSettings()
     checkpoint_steps: Positive = 50
     seed: int = 1

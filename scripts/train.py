@@ -18,9 +18,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from finetune.checkpoints import latest_checkpoint
 from finetune.examples import RowRefused, read_examples
 from finetune.held_out import Removed, refuse_held_out, without_held_out
+from finetune.layouts import rows_in_layout
 from finetune.lessons import example_lessons
 from finetune.readers.example import Example
-from finetune.rows import Row, packed_row
+from finetune.rows import Row
+from finetune.selection import selected
 from finetune.trainer import StepLoss, Trainer, refuse_what_is_missing
 from finetune.training_config import TrainingConfig, load_training_config
 from grammars.dialects import Dialect, trained_dialect
@@ -51,7 +53,11 @@ def train(
         base = resolve_model(settings.model)
         tokenizer, _ = load_tokenizer(base)
         dialect = trained_dialect(tokenizer)
-        rows = rows_of(read_all(data, console, skip=skip), dialect, tokenizer, settings, console, skip=skip)
+        read = read_all(data, console, skip=skip)
+        examples = selected(read, settings.examples)
+        if len(examples) < len(read):
+            console.print(f"{len(read) - len(examples)} examples are not {settings.examples!r}, and left out")
+        rows = rows_of(examples, dialect, tokenizer, settings, console, skip=skip)
         run = output / "run"
         learn(Trainer(settings, base, run), rows, settings, console)
         checkpoint = latest_checkpoint(run)
@@ -92,8 +98,9 @@ def rows_of(
     *,
     skip: bool,
 ) -> list[Row]:
-    """Each example as a packed row, of the calls that need no other's result."""
-    rows, reasons = [], []
+    """Each example as a packed row or as a row for each stream, of the calls that need no other's result."""
+    taught, reasons = 0, []
+    rows: list[Row] = []
     with Progress(console=console) as progress:
         for example in progress.track(examples, description="packing"):
             calls = example.waves[0] if example.waves else ()
@@ -101,20 +108,22 @@ def rows_of(
                 prefix, lessons = example_lessons(
                     example.conversation, calls, dialect, tokenizer, settings.weights.weights
                 )
-                row = packed_row(prefix, lessons)
-                if len(row) > settings.pass_tokens:
-                    raise RequestError(f"its {len(row)} tokens are more than pass_tokens, {settings.pass_tokens}")
+                made = rows_in_layout(prefix, lessons, packed=settings.packed)
+                longest = max(map(len, made), default=0)
+                if longest > settings.pass_tokens:
+                    raise RequestError(f"its {longest} tokens are more than pass_tokens, {settings.pass_tokens}")
             except (PolycallError, ValueError) as error:
                 if not skip:
                     raise ConfigurationError(f"{example.id} of {example.source}: {error}") from error
                 reasons.append(f"{example.id} of {example.source}: {error}")
             else:
-                rows.append(row)
+                rows += made
+                taught += 1
     tell_left_out(reasons, console)
     if not rows:
         raise ConfigurationError("there is no example to learn from")
     tokens = sum(map(len, rows))
-    console.print(f"{len(rows)} examples, {tokens} tokens, {tokens // len(rows)} each")
+    console.print(f"{taught} examples, {len(rows)} rows, {tokens} tokens, {tokens // taught} each")
     return rows
 
 

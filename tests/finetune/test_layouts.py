@@ -78,3 +78,9 @@ def test_prefix_is_read_once_where_rows_are_packed(packed: bool, sizes: list[int
         Lesson(kind="two", suffix=(7,), written=(8,), weights=(1.0,)),
     ]
     assert [len(row) for row in rows_in_layout([1, 2, 3], lessons, packed=packed)] == sizes
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_rows_that_teach_nothing_are_refused(packed: bool) -> None:
+    with pytest.raises(ValueError, match="nothing to learn"):
+        rows_in_layout([1], [], packed=packed)

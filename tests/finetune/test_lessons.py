@@ -105,6 +105,22 @@ def test_weight_of_nothing_leaves_a_kind_of_lesson_out(smollm2: HuggingFaceToken
     assert {weight for lesson in lessons for weight in lesson.weights} == {0.0, 2.5}
 
 
+def test_arguments_can_be_taught_one_by_one(smollm2: HuggingFaceTokenizer) -> None:
+    heads = Weights(tally=0, tally_of_none=0, outline=0, call=0, numbered_call=0, argument=1.0, sequential=0)
+    texts = [text.replace("[", "").replace("]", "") for text in taught(TWO, smollm2, heads)]
+    opened = "<jupyter_code>get_weather: "
+    assert texts[:6] == [
+        f'{opened}Bern: city<jupyter_output>{{"city": "Bern"}}',
+        f'{opened}Bern: unit<jupyter_output>{{"unit": "celsius"}}',
+        f"{opened}Bern: days<jupyter_output>{{}}",
+        f'{opened}1 of 2: city<jupyter_output>{{"city": "Bern"}}',
+        f'{opened}1 of 2: unit<jupyter_output>{{"unit": "celsius"}}',
+        f"{opened}1 of 2: days<jupyter_output>{{}}",
+    ]
+    assert texts[8] == f'{opened}Oslo, 3: days<jupyter_output>{{"days": 3}}'
+    assert len(texts) == 12
+
+
 def test_packing_spares_most_of_the_tokens(smollm2: HuggingFaceTokenizer) -> None:
     prefix, lessons = example_lessons(asked(), TWO, DIALECT, smollm2)
     apart = sum(len(row) for row in separate_rows(prefix, lessons))

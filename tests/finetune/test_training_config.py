@@ -23,6 +23,7 @@ def test_settings_are_read_with_their_parts(tmp_path: Path) -> None:
     assert config.lora is not None
     assert (config.lora.rank, config.lora.scale) == (8, 2.0)
     assert (config.weights.weights.tally, config.weights.weights.call) == (9.0, 1.0)
+    assert (config.examples, config.packed, config.weights.weights.argument) == ("all", True, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -32,6 +33,7 @@ def test_settings_are_read_with_their_parts(tmp_path: Path) -> None:
         ('model = "m"\nsteps = 0', "steps: Input should be greater than or equal to 1"),
         ('model = "m"\nsteps = 1\nspeed = 3', "speed: no such setting"),
         ('model = "m"\nsteps = 1\n[lora]\nrang = 3', "lora.rang: no such setting"),
+        ('model = "m"\nsteps = 1\nexamples = "few"', "examples: Input should be 'all', 'with-calls' or 'single-call'"),
         ('model = "m"\nsteps = "many"', "steps: Input should be a valid integer"),
         ('model = "m"\nsteps = 1\nquantize = "4bit"', r"toml: quantize freezes the weights, .* \[lora\]"),
         ("steps = ", "Invalid value"),

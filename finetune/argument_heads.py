@@ -1,0 +1,67 @@
+"""Argument heads: a call in as many streams as its tool has arguments, none of which sees another.
+
+This is SimpleTool's way (arXiv:2603.00030) inside several calls at once, to be compared with a stream a call. A head is
+a call of a tool that has just this argument, so that the grammar, the marks and the branches are those of any call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from grammars.errors import RequestError
+from grammars.plan import PlannedCall
+from grammars.tools import Tool, ToolCall
+
+HEAD = "{subject}: {argument}"
+"""What a head is known by: no subject of an outline contains a colon."""
+
+KEPT = ("$defs", "definitions")
+"""What an argument's schema may refer to."""
+
+
+def heads(tool: Tool) -> list[Tool]:
+    """The tool once for each of its arguments, with this argument only."""
+    schema = tool.parameters
+    required = schema.get("required", [])
+    return [
+        replace(
+            tool,
+            parameters={
+                **{key: schema[key] for key in KEPT if key in schema},
+                "type": "object",
+                "properties": {name: argument},
+                "required": [name] if name in required else [],
+            },
+        )
+        for name, argument in schema.get("properties", {}).items()
+    ]
+
+
+def argument_of(head: Tool) -> str:
+    [name] = head.parameters["properties"]
+    return str(name)
+
+
+def planned_head(planned: PlannedCall, head: Tool) -> PlannedCall:
+    """What a head of a planned call is known by."""
+    return replace(planned, subject=HEAD.format(subject=planned.subject, argument=argument_of(head)))
+
+
+def part(call: ToolCall, head: Tool) -> ToolCall:
+    """What the head writes of the call: one argument, or none."""
+    name = argument_of(head)
+    return replace(call, arguments={name: call.arguments[name]} if name in call.arguments else {})
+
+
+def refuse_without_head(call: ToolCall, tool: Tool) -> None:
+    """Raises `RequestError` where an argument of the call is none that the schema names."""
+    unknown = sorted(call.arguments.keys() - tool.parameters.get("properties", {}).keys())
+    if unknown:
+        raise RequestError(f"{', '.join(unknown)} of {tool.name!r} is not named by its schema and has no head")
+
+
+def merged(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The arguments that the heads of one call wrote."""
+    return {name: value for one in parts for name, value in one.items()}

@@ -1,0 +1,42 @@
+"""scripts/train, on a small random model: which examples it takes, and how it lays them out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import train
+from typer.testing import CliRunner
+
+from tests.finetune.small_models import ROW, small_model
+
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+
+
+def trained(folder: Path, settings: str) -> tuple[int, str]:
+    """Exit code and what was said, after one step on two equal examples of two calls."""
+    base = small_model(folder / "base", "smollm2")
+    config, data = folder / "run.toml", folder / "rows.jsonl"
+    config.write_text(f'model = "{base}"\nsteps = 1\nbatch_tokens = 100000\n{settings}\n[lora]\nrank = 2\n')
+    data.write_text(f"{json.dumps(ROW)}\n" * 2)
+    answer = CliRunner().invoke(train.app, [str(config), "--data", str(data), "--output", str(folder / "out")])
+    return answer.exit_code, answer.stderr
+
+
+@pytest.mark.parametrize(("packed", "rows"), [("true", 2), ("false", 2 * 7)])
+def test_every_stream_is_a_row_of_its_own_unless_rows_are_packed(tmp_path: Path, packed: str, rows: int) -> None:
+    code, said = trained(tmp_path, f"packed = {packed}")
+    assert code == 0, said
+    assert f"2 examples, {rows} rows, " in said
+
+
+@pytest.mark.parametrize(
+    ("examples", "code", "told"), [("with-calls", 0, "2 examples"), ("single-call", 1, "no example")]
+)
+def test_examples_that_are_not_selected_are_not_learned_from(
+    tmp_path: Path, examples: str, code: int, told: str
+) -> None:
+    found, said = trained(tmp_path, f'examples = "{examples}"')
+    assert found == code, said
+    assert told in said
