@@ -1,0 +1,1 @@
+"""Examples composed from requests for one call: repeated with other values, and several put together."""

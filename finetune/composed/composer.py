@@ -1,0 +1,171 @@
+"""Composing: examples of several calls, of calls that wait for another, and of none, from requests for one call.
+
+What data there is mostly asks for one call, or for one call of each of several tools; a model that learns from it alone
+does not learn to count. So requests are put together and repeated with other values, in the forms that people use.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from finetune.composed.forms import REPEATED, Asked, single, together
+from finetune.composed.spoken import Spoken, spoken, spoken_of
+from finetune.composed.values import Values
+from finetune.readers.data_rows import Unreadable
+from finetune.readers.example import Example
+from grammars.conversation import Message
+from grammars.tools import Tool
+
+ATTEMPTS = 40
+"""So often chance may come upon requests that do not lend themselves before composing gives up."""
+
+LONGEST_REQUEST = 600
+"""The most characters of a request for several calls of one tool."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shares:
+    """How many of the composed examples are of which kind, relative to one another.
+
+    `single`: one call; `repeated`: one tool several times; `mixed`: several tools, once or several times each;
+    `nothing`: tools that have nothing to do with the request; `dependent`: a call that needs another's result.
+    """
+
+    single: float = 2.0
+    repeated: float = 4.0
+    mixed: float = 4.0
+    nothing: float = 1.5
+    dependent: float = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Composition:
+    """What is drawn how often. `counts` are how many calls of one tool, `beside` how many tools are offered that are
+    not called; `from_schema` is the share of requests that are made of a tool's own words.
+    """
+
+    shares: Shares = Shares()
+    counts: tuple[int, ...] = (2, 2, 2, 2, 3, 3, 3, 4, 4, 5, 6, 8)
+    beside: tuple[int, ...] = (0, 0, 0, 1, 1, 2, 3)
+    from_schema: float = 0.4
+
+
+class Composer:
+    """Composes from the requests for one call among these examples, and from tools alone."""
+
+    def __init__(
+        self, examples: Sequence[Example], tools: Sequence[Tool] = (), composition: Composition | None = None
+    ) -> None:
+        self._composition = composition or Composition()
+        self._requests = [one for one in map(spoken, examples) if one is not None]
+        offered = {tool.name: tool for example in examples for tool in example.conversation.tools}
+        self._tools = [*({**offered, **{tool.name: tool for tool in tools}}).values()]
+        self._described = list(tools)
+        self._values = Values(self._tools, (call for example in examples for call in example.calls))
+        if not self._requests and not self._described:
+            raise ValueError("there is no request for one call, and no tool, to compose from")
+
+    def examples(self, seed: int, count: int) -> Iterator[Example]:
+        """So many examples, the same ones for the same seed."""
+        kinds = vars(self._composition.shares)
+        for number in range(count):
+            chance = random.Random(f"{seed} {number}")
+            [kind] = chance.choices(list(kinds), list(kinds.values()))
+            yield self._example(kind, f"composed-{seed}-{number}", chance)
+
+    def _example(self, kind: str, id: str, chance: random.Random) -> Example:
+        for _ in range(ATTEMPTS):
+            asked = getattr(self, f"_{kind}")(chance)
+            if asked is None:
+                continue
+            try:
+                return self._offered(asked, id, f"composed {kind}", chance)
+            except Unreadable:  # values that this tool's schema does not take
+                continue
+        raise ValueError(f"nothing of what there is can be composed to a request of the kind {kind!r}")
+
+    def _offered(self, asked: Asked, id: str, source: str, chance: random.Random) -> Example:
+        tools = list(asked.tools)
+        names = {tool.name for tool in tools}
+        beside = chance.choice(self._composition.beside) if asked.calls else 0
+        for tool in chance.sample(self._tools, min(beside, len(self._tools))):
+            if tool.name not in names and not is_like(tool, asked.tools):
+                tools.append(tool)
+        chance.shuffle(tools)
+        return Example.build(
+            id=id,
+            source=source,
+            messages=[Message(role="user", text=asked.text)],
+            tools=tools,
+            calls=asked.calls,
+            text="" if asked.calls else "None of the tools at hand can do that.",
+        )
+
+    def _request(self, chance: random.Random) -> Spoken | None:
+        """A request for one call."""
+        from_schema = bool(self._described) and chance.random() < self._composition.from_schema
+        if from_schema or not self._requests:
+            return spoken_of(chance.choice(self._described), self._values, chance)
+        return chance.choice(self._requests)
+
+    def _single(self, chance: random.Random) -> Asked | None:
+        request = self._request(chance)
+        return None if request is None else single(request, self._values, 1, chance)
+
+    def _repeated(self, chance: random.Random) -> Asked | None:
+        request = self._request(chance)
+        if request is None:
+            return None
+        asked = chance.choice(REPEATED)(request, self._values, chance.choice(self._composition.counts), chance)
+        return asked if asked is not None and len(asked.text) <= LONGEST_REQUEST else None
+
+    def _mixed(self, chance: random.Random) -> Asked | None:
+        parts: list[Asked] = []
+        for _ in range(chance.choice([2, 2, 2, 3, 3, 4])):
+            part = self._repeated(chance) if chance.random() < 0.35 else self._single(chance)
+            if part is not None and not any(is_like(part.tools[0], one.tools) for one in parts):
+                parts.append(part)
+        return together(parts, chance) if len(parts) > 1 else None
+
+    def _nothing(self, chance: random.Random) -> Asked | None:
+        part = self._repeated(chance) if chance.random() < 0.3 else self._single(chance)
+        if part is None:
+            return None
+        others = chance.sample(self._tools, min(len(self._tools), chance.choice([1, 1, 2, 3, 4])))
+        tools = tuple(tool for tool in others if not is_like(tool, part.tools))
+        return replace(part, tools=tools, calls=()) if tools else None
+
+    def _dependent(self, chance: random.Random) -> Asked | None:
+        first, second = self._single(chance), self._request(chance)
+        if first is None or second is None or not second.slots or is_like(second.tool, first.tools):
+            return None
+        name = chance.choice(sorted(second.slots))
+        result = chance.choice(["the result of that", "what comes out of it", "whatever that returns"])
+        then = Asked(
+            text=second.saying({name: result}),
+            tools=(second.tool,),
+            calls=((second.tool.name, {**second.arguments, name: "$ref:1"}),),
+        )
+        return together([first, then], chance)
+
+
+def is_like(tool: Tool, others: Sequence[Tool]) -> bool:
+    """Whether a tool could be taken for one of the others: its name and description share much with theirs."""
+    own = words_of(tool)
+    return any(
+        tool.name == other.name or 4 * len(own & words_of(other)) > min(len(own), len(words_of(other)))
+        for other in others
+    )
+
+
+SMALL_WORDS = frozenset(
+    re.findall(r"\w+", "a an and are as at be by for from given in is it its of on or that the this to with")
+)
+
+
+def words_of(tool: Tool) -> set[str]:
+    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", f"{tool.name} {tool.description}").replace("_", " ").lower()
+    return set(re.findall(r"[a-z]{2,}", text)) - SMALL_WORDS
