@@ -72,10 +72,7 @@ def respectively(entry: Entry, count: int, random: Random) -> Asked | None:
     full = {name: column for name, column in columns.items() if column is not None}
     lists = {f"{name}*": joined([value.text for value in column], random) for name, column in full.items()}
     text = fill(template, {**texts(shared), **lists})
-    if text[-1] in ".?":
-        text = f"{text[:-1]}, respectively{text[-1]}"
-    else:
-        text = f"{text}, respectively"
+    text = f"{text[:-1]}, respectively{text[-1]}" if text[-1] in ".?" else f"{text}, respectively"
     rows = [{name: column[index] for name, column in full.items()} for index in range(count)]
     return Asked(text=sentence(text, random), calls=tuple(meant(entry, {**row, **shared}) for row in rows))
 
