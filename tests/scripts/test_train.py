@@ -32,7 +32,8 @@ def test_every_stream_is_a_row_of_its_own_unless_rows_are_packed(tmp_path: Path,
 
 
 @pytest.mark.parametrize(
-    ("examples", "code", "told"), [("with-calls", 0, "2 examples"), ("single-call", 1, "no example")]
+    ("examples", "code", "told"),
+    [("with-calls", 0, "2 examples, 2 rows"), ("single-call", 1, "2 examples are not 'single-call', and left out")],
 )
 def test_examples_that_are_not_selected_are_not_learned_from(
     tmp_path: Path, examples: str, code: int, told: str
