@@ -30,6 +30,9 @@ def joined(texts: Sequence[str], random: Random) -> str:
         return texts[0]
     if len(texts) == 2:
         return random.choice(["{} and {}", "{} and {}", "{} and {}", "{} as well as {}"]).format(*texts)
+    if random.random() < 0.06:
+        marked = [f"({number}) {text}" for number, text in enumerate(texts, start=1)]
+        return f"{', '.join(marked[:-1])} and {marked[-1]}"
     comma = ";" if any("," in text for text in texts) else ","
     last = random.choice([" and", f"{comma} and"])
     return f"{f'{comma} '.join(texts[:-1])}{last} {texts[-1]}"
@@ -39,7 +42,7 @@ def sentence(clause: str, random: Random) -> str:
     """A sentence that asks for what the clause says; what is a sentence already stays as it is."""
     if clause[-1] in ".?!":
         return clause
-    frame = random.choice(FRAMES)
+    frame = random.choice(FRAMES[:9] if ":" in clause else FRAMES)
     return frame.format(capitalised(clause) if frame.startswith("{}") else clause)
 
 
@@ -53,7 +56,6 @@ FRAMES = (
     "I'd like you to {}.",
     "I want you to {}.",
     "Would you {} for me?",
-    "Help me {}.",
     "{}, please.",
     "Go ahead and {}.",
 )

@@ -3,7 +3,7 @@
 A kind is written in a few words, so that a catalogue stays readable:
 
     city                        one of the strings of that pool (`pools.toml`)
-    int 2..40 km                a whole number, with its unit in the text
+    int 2..40 days              a whole number, with its unit in the text; "three days" at times
     num 0.5..20 m               a number, whole or with decimals
     year 1900..2020             a whole number, never written 1,999
     percent 1..15, rate 1..15   "5%", which is 5 for the first and 0.05 for the second
@@ -28,6 +28,9 @@ from random import Random
 from typing import Any
 
 from grammars.errors import ConfigurationError
+
+COUNT_WORDS = dict(enumerate("two three four five six seven eight nine ten eleven twelve".split(), start=2))
+"""Small numbers of days, people and the like are at times written out."""
 
 MORE_DRAWS = 40
 """How often a value is drawn again to differ from its siblings before the pool is held to be too small."""
@@ -103,11 +106,14 @@ def bool_kind(rest: str) -> Kind:
 def whole_kind(rest: str) -> Kind:
     span, _, unit = rest.partition(" ")
     low, high = map(int, span.split(".."))
-    return Kind(
-        schema={"type": "integer"},
-        draw=lambda random: measured(whole(low, high, random), unit),
-        converts=bool(unit),
-    )
+
+    def draw(random: Random) -> Value:
+        value = whole(low, high, random)
+        if unit.isalpha() and len(unit) > 3 and value in COUNT_WORDS and random.random() < 0.15:
+            return Value(text=f"{COUNT_WORDS[value]} {unit}", json=value)
+        return measured(value, unit)
+
+    return Kind(schema={"type": "integer"}, draw=draw, converts=bool(unit))
 
 
 def number_kind(rest: str) -> Kind:
