@@ -29,7 +29,9 @@ from typing import Any
 
 from grammars.errors import ConfigurationError
 
-COUNT_WORDS = dict(enumerate("two three four five six seven eight nine ten eleven twelve".split(), start=2))
+COUNT_WORDS = dict(
+    enumerate(["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"], start=2)
+)
 """Small numbers of days, people and the like are at times written out."""
 
 MORE_DRAWS = 40
@@ -244,7 +246,7 @@ def whole(low: int, high: int, random: Random) -> int:
     value = random.randint(low, high)
     if high - low < 300 or random.random() < 0.2:
         return value
-    size = 10 ** (len(str(abs(value))) - 2)
+    size = int(10 ** (len(str(abs(value))) - 2))
     return min(max(value // size * size, low), high)
 
 
