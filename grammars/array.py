@@ -28,7 +28,11 @@ For example, with the tools {tools}, the calls for "{request}" are:
 
 
 def instructions(dialect: Dialect) -> str:
-    """What the system message says about calling, for decoding in one stream."""
+    """What the system message says about calling, for decoding in one stream; to a model that was trained by polycall
+    nothing, since its examples said nothing.
+    """
+    if dialect.marks is not None:
+        return ""
     calls = dialect.separator.join(call_text(call.name, call.arguments, dialect) for call in worked_example.CALLS)
     return INSTRUCTIONS.format(
         tools=worked_example.TOOLS,
