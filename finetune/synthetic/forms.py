@@ -12,7 +12,7 @@ from itertools import combinations
 from random import Random
 
 from finetune.synthetic.entries import Entry, Joint
-from finetune.synthetic.templates import capitalised, fill, joined, lowered, sentence, slots
+from finetune.synthetic.templates import capitalised, fill, joined, listing, lowered, sentence, slots
 from finetune.synthetic.values import Value
 
 Values = Mapping[str, Value]
@@ -55,7 +55,7 @@ def listed(entry: Entry, count: int, random: Random) -> Asked | None:
         return None
     items = [fill(entry.item, texts(row)) if whole else row[next(iter(stars))].text for row in rows]
     star = "*" if whole else f"{next(iter(stars))}*"
-    text = fill(template, {**texts(shared), star: joined(items, random)})
+    text = fill(template, {**texts(shared), star: listing(items, random)})
     return Asked(text=sentence(text, random), calls=tuple(meant(entry, {**row, **shared}) for row in rows))
 
 
@@ -78,7 +78,7 @@ def respectively(entry: Entry, count: int, random: Random) -> Asked | None:
 
 
 def crossed(entry: Entry, count: int, random: Random) -> Asked | None:
-    """Every pair of two lists, said to be so: "in both A and B, for each of X and Y"."""
+    """Every pair of two lists: "in both A and B, for X, Y and Z". Lists of two are both "both", so not "respectively"."""
     sizes = {4: [(2, 2)], 6: [(2, 3), (3, 2)], 8: [(2, 4), (4, 2)]}.get(count)
     if not entry.grid or sizes is None:
         return None
@@ -90,7 +90,7 @@ def crossed(entry: Entry, count: int, random: Random) -> Asked | None:
     if first is None or second is None:
         return None
     said = [
-        f"{'both' if len(column) == 2 else 'each of'} {joined_plainly([value.text for value in column])}"
+        f"both {column[0].text} and {column[1].text}" if len(column) == 2 else joined([v.text for v in column], random)
         for column in (first, second)
     ]
     text = fill(template, {**texts(shared), **{f"{name}*": words for name, words in zip(names, said, strict=True)}})
@@ -153,7 +153,7 @@ def afterthought(entry: Entry, count: int, random: Random) -> Asked | None:
             return None
         first = fill(random.choice(spoken), texts(rows[0]))
     else:
-        first = fill(random.choice(wholes), {"*": joined(items[:-late], random)})
+        first = fill(random.choice(wholes), {"*": listing(items[:-late], random)})
     tail = random.choice(AFTERTHOUGHTS).format(joined(items[-late:], random))
     return Asked(text=f"{sentence(first, random)} {tail}", calls=tuple(meant(entry, row) for row in rows))
 
@@ -339,9 +339,3 @@ def every_call(parts: Sequence[tuple[Entry, int]], random: Random) -> list[Meant
             rows = [random.choice(pair) for pair in zip(rows, plain, strict=True)]
         calls.extend(meant(entry, row) for row in rows)
     return calls
-
-
-def joined_plainly(words: Sequence[str]) -> str:
-    if any("," in word for word in words):
-        return f"{'; '.join(words[:-1])} and {words[-1]}"
-    return f"{', '.join(words[:-1])} and {words[-1]}"

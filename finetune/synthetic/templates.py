@@ -28,21 +28,27 @@ def joined(texts: Sequence[str], random: Random) -> str:
     """A list as it is said: with semicolons if there are commas in it."""
     if len(texts) == 1:
         return texts[0]
-    if len(texts) == 2:
-        return random.choice(["{} and {}", "{} and {}", "{} and {}", "{} as well as {}"]).format(*texts)
-    if random.random() < 0.06:
-        marked = [f"({number}) {text}" for number, text in enumerate(texts, start=1)]
-        return f"{', '.join(marked[:-1])} and {marked[-1]}"
     comma = ";" if any("," in text for text in texts) else ","
-    last = random.choice([" and", f"{comma} and"])
+    last = " and" if len(texts) == 2 else random.choice([" and", f"{comma} and"])
     return f"{f'{comma} '.join(texts[:-1])}{last} {texts[-1]}"
+
+
+def listing(items: Sequence[str], random: Random) -> str:
+    """A list of whole items, now and then with words or numbers that tell one from the next."""
+    style = random.random()
+    if style < 0.08 and len(items) > 1:
+        marked = [f"({number}) {item}" for number, item in enumerate(items, start=1)]
+        return f"{', '.join(marked[:-1])} and {marked[-1]}"
+    if len(items) == 2 and style > 0.8:
+        return f"{items[0]} as well as {items[1]}"
+    return joined(items, random)
 
 
 def sentence(clause: str, random: Random) -> str:
     """A sentence that asks for what the clause says; what is a sentence already stays as it is."""
     if clause[-1] in ".?!":
         return clause
-    frame = random.choice(FRAMES[:9] if ":" in clause else FRAMES)
+    frame = random.choice(FRAMES if ":" in clause or clause.endswith(", respectively") else FRAMES + FRAMES_AROUND)
     return frame.format(capitalised(clause) if frame.startswith("{}") else clause)
 
 
@@ -55,10 +61,10 @@ FRAMES = (
     "I need you to {}.",
     "I'd like you to {}.",
     "I want you to {}.",
-    "Would you {} for me?",
-    "{}, please.",
     "Go ahead and {}.",
 )
+FRAMES_AROUND = ("{}, please.", "Would you {} for me?")
+"""Frames for clauses that more words can follow."""
 
 
 def capitalised(text: str) -> str:

@@ -29,9 +29,7 @@ from typing import Any
 
 from grammars.errors import ConfigurationError
 
-COUNT_WORDS = dict(
-    enumerate(["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"], start=2)
-)
+COUNT_WORDS = dict(enumerate(("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"), start=2))
 """Small numbers of days, people and the like are at times written out."""
 
 MORE_DRAWS = 40
