@@ -27,6 +27,7 @@ from finetune.batches import Place, batches, passes
 from finetune.checkpoints import latest_checkpoint, write_checkpoint
 from finetune.row_model import losses_by_kind, row_losses, weighted_sum
 from finetune.rows import Row, joined
+from finetune.run_settings import refuse_other_settings, write_settings
 from finetune.training_config import TrainingConfig
 from grammars.errors import ConfigurationError
 
@@ -47,7 +48,7 @@ class StepLoss:
 class Trainer:
     """One run in one folder. Made again on the same folder, it goes on.
 
-    Raises `ConfigurationError` where it is started as one of several processes.
+    Raises `ConfigurationError` where it has begun with other settings, or is started as one of several processes.
     """
 
     def __init__(self, config: TrainingConfig, model_folder: Path, folder: Path) -> None:
@@ -58,6 +59,8 @@ class Trainer:
             raise ConfigurationError("training runs in one process, on one GPU")
         set_seed(config.seed)
         self._begun_from = latest_checkpoint(folder)
+        if self._begun_from is not None:
+            refuse_other_settings(folder, config)
         model = load_model(config, model_folder, self._begun_from)
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
@@ -72,6 +75,7 @@ class Trainer:
         checkpoint cannot be written.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
+        write_settings(self._folder, self._config)
         self._forget_after(self.step)
         sizes = [len(row) for row in rows]
         order = batches(sizes, self._config.batch_tokens, self._config.seed, self._place)
