@@ -78,7 +78,7 @@ def respectively(entry: Entry, count: int, random: Random) -> Asked | None:
 
 
 def crossed(entry: Entry, count: int, random: Random) -> Asked | None:
-    """Every pair of two lists: "in both A and B, for X, Y and Z". Lists of two are both "both", so not "respectively"."""
+    """Every pair of two lists: "in both A and B, for X, Y and Z". Lists of two are "both", so not "respectively"."""
     sizes = {4: [(2, 2)], 6: [(2, 3), (3, 2)], 8: [(2, 4), (4, 2)]}.get(count)
     if not entry.grid or sizes is None:
         return None
