@@ -244,7 +244,7 @@ def whole(low: int, high: int, random: Random) -> int:
     value = random.randint(low, high)
     if high - low < 300 or random.random() < 0.2:
         return value
-    size = int(10 ** (len(str(abs(value))) - 2))
+    size = int(10 ** max(len(str(abs(value))) - 2, 0))
     return min(max(value // size * size, low), high)
 
 

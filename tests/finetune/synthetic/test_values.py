@@ -15,6 +15,7 @@ from grammars.schema import read_schema
 KINDS = [
     "city",
     "int 2..40 km",
+    "int 1..5000 g",
     "num 0.5..20 m",
     "year 1900..2020",
     "percent 1..15",
