@@ -2,7 +2,9 @@
 
 The three ways take turns in one run, after a warm-up, over the same prefix of about a thousand tokens, which is held
 from the warm-up on (a server's usual state: the tools and the conversation so far are known). The number of calls is
-fixed through the caller's bounds, so that weak weights do the same work as strong ones.
+fixed through the caller's bounds, so that weak weights do the same work as strong ones. Only a model that plans by a
+tally is left to count: where it counts wrong the row is not valid. A tally's digit ends at nine, so more calls are of
+two tools.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import platform
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Literal
@@ -21,11 +23,13 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from grammars.conversation import Choice, Conversation, Message
+from grammars.conversation import DEFAULT_MOST_CALLS, Choice, Conversation, Message
 from grammars.dialects import dialect_of
+from grammars.plan_forms import MOST_TALLIED
 from grammars.schema import read_schema
 from grammars.tools import Tool, ToolCall
-from serving.decode.events import CallWritten, RoundEnded
+from serving.decode.events import CallWritten, Figures, RoundEnded
+from serving.decode.planning import plan_forms
 from serving.decode.round import Decoder, RoundRequest
 from serving.engines.base import Engine
 from serving.engines.transformers.engine import TransformersEngine
@@ -66,6 +70,22 @@ TOOL = Tool(
 )
 
 
+HOTELS = Tool(
+    name="find_hotels",
+    description="Hotels in a city with rooms that are free.",
+    parameters={
+        "type": "object",
+        "properties": {
+            "city": {"type": "string", "maxLength": 24},
+            "room": {"enum": ["single", "double"]},
+            "nights": {"type": "integer", "minimum": 1, "maximum": 14},
+        },
+        "required": ["city", "room", "nights"],
+    },
+)
+
+TOOLS = {tool.name: tool for tool in (TOOL, HOTELS)}
+
 Question = Literal["lines", "prose"]
 """How the calls are asked for."""
 
@@ -75,8 +95,10 @@ class DecodeRow:
     """N calls of three arguments: medians of seconds, decode steps on the critical path, memory in MiB.
 
     `sequential` is one stream with a decode step a token; `sequential_skipping` the same without a step for forced
-    tokens; `parallel` plan and branches. `ratio` is sequential over parallel. `peak_mib` is the memory of keys and
-    values at its peak in a parallel run, prefix included; `peak_mib_one_branch` the same for one call.
+    tokens; `parallel` plan and branches. `ratio` is sequential over parallel. `plan` names the forms of plan that
+    decided what was called, and `tally_sure` says in which share of the runs that tallied the tally was sure enough to
+    decide. `peak_mib` is the memory of keys and values at its peak in a parallel run, prefix included;
+    `peak_mib_one_branch` the same for one call.
     """
 
     engine: str
@@ -91,6 +113,8 @@ class DecodeRow:
     sequential_skipping_steps: int
     parallel_steps: int
     plan_steps: int
+    plan: str
+    tally_sure: float | None
     valid: bool
     peak_mib: float | None
     peak_mib_one_branch: float | None
@@ -98,7 +122,10 @@ class DecodeRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One decoded round. `plan_s` is how long the plan was written, `branches_s` how long branches went on after it."""
+    """One decoded round. `plan_s` is how long the plan was written, `branches_s` how long branches went on after it.
+
+    `plan` is the form of plan that decided, if one did; `tallied` says whether a tally was tried.
+    """
 
     seconds: float
     steps: int
@@ -106,6 +133,8 @@ class Run:
     valid: bool
     plan_s: float = 0.0
     branches_s: float = 0.0
+    plan: str = ""
+    tallied: bool = False
 
 
 WAYS = {
@@ -140,7 +169,7 @@ async def _measure(
             runs: dict[str, list[Run]] = {way: [] for way in WAYS}
             for repeat in range(repeats + 1):
                 for way, request in WAYS.items():
-                    run = await decode_once(decoder, conversation, request, count)
+                    run = await decode_once(decoder, conversation, request)
                     if repeat:  # the first is the warm-up
                         runs[way].append(run)
                     progress.advance(task)
@@ -175,55 +204,114 @@ def row_of(
         sequential_skipping_steps=steps["sequential_skipping"],
         parallel_steps=steps["parallel"],
         plan_steps=max(run.plan_steps for run in runs["parallel"]),
+        plan=plans_of(runs["parallel"]),
+        tally_sure=tally_sure(runs["parallel"]),
         valid=all(run.valid for done in runs.values() for run in done),
         peak_mib=peak,
         peak_mib_one_branch=one_branch,
     )
 
 
-def request_text(cities: Sequence[str], days: int, question: Question) -> str:
-    """The request for these cities. Asked in prose, SmolLM2-135M copies the worked example into its outline; asked in
-    lines that have the outline's own form, it copies these, and its calls are the ones that were asked for.
+def plans_of(runs: Sequence[Run]) -> str:
+    """The forms of plan that decided in these runs."""
+    return ", ".join(sorted({run.plan for run in runs}))
+
+
+def tally_sure(runs: Sequence[Run]) -> float | None:
+    """The share of the runs that were tallied in which the tally decided."""
+    tallied = [run.plan == "tally" for run in runs if run.tallied]
+    return round(sum(tallied) / len(tallied), 2) if tallied else None
+
+
+def request_text(cities: Sequence[str], days: int, question: Question, hotels: Sequence[str] = ()) -> str:
+    """The request for the weather in these cities, and for hotels in those. Asked in prose, SmolLM2-135M copies the
+    worked example into its outline; asked in lines that have the outline's own form, it copies these, and its calls are
+    the ones that were asked for.
     """
     if question == "prose":
-        return f"What is the weather in {', '.join(cities)}? In celsius, for the next {days} days."
-    lines = "\n".join(f"{TOOL.name}: {city}" for city in cities)
-    return f"Get the weather in celsius for the next {days} days.\n{lines}"
+        text = f"What is the weather in {', '.join(cities)}? In celsius, for the next {days} days."
+        also = f" And which hotels in {', '.join(hotels)} have a single room for {days} nights?"
+    else:
+        text = "\n".join([f"Get the weather in celsius for the next {days} days.", *lines_of(TOOL, cities)])
+        also = "\n".join([f"\nFind hotels with a single room for {days} nights.", *lines_of(HOTELS, hotels)])
+    return text + also if hotels else text
 
 
-def weather_question(engine: Engine, count: int, question: Question = "lines") -> Conversation:
-    """A request for `count` calls, exactly, behind system text that makes the prefix about a thousand tokens long."""
-    text = request_text([CITIES[index % len(CITIES)] for index in range(count)], 3, question)
+def lines_of(tool: Tool, cities: Sequence[str]) -> list[str]:
+    return [f"{tool.name}: {city}" for city in cities]
+
+
+def weather_question(
+    engine: Engine, count: int, question: Question = "lines", *, first: int = 0, days: int = 3
+) -> Conversation:
+    """A request for `count` calls, exactly, behind system text that makes the prefix about a thousand tokens long. The
+    cities begin with the one of number `first`.
+    """
+    cities = [CITIES[(first + index) % len(CITIES)] for index in range(count)]
+    tallied = dialect_of(engine.tokenizer).marks is not None
+    weather = count if not tallied or count <= MOST_TALLIED else (count + 1) // 2
+    text = request_text(cities[:weather], days, question, cities[weather:])
+    tools = list(TOOLS.values())[: 1 if weather == count else 2]
     choice = Choice(mode="required", least=count, most=count)
     sentence = "You are a careful assistant of a travel agency. "
     needed = PREFIX_TOKENS - len(engine.tokenizer.encode(text)) - 350  # about what tools and instructions take
     system = sentence * max(1, needed // len(engine.tokenizer.encode(sentence)))
     messages = [Message(role="system", text=system), Message(role="user", text=text)]
-    return Conversation.read(messages, [TOOL], choice)
+    return Conversation.read(messages, tools, choice)
 
 
-async def decode_once(decoder: Decoder, conversation: Conversation, request: RoundRequest, count: int) -> Run:
+def left_to_count(conversation: Conversation, decoder: Decoder) -> Conversation:
+    """The same for a plan: nothing tells a model that tallies how many calls it should make."""
+    if decoder.dialect.marks is None:
+        return conversation
+    return replace(
+        conversation, choice=Choice(mode="required", least=1, most=max(DEFAULT_MOST_CALLS, conversation.choice.most))
+    )
+
+
+async def decode_once(decoder: Decoder, conversation: Conversation, request: RoundRequest) -> Run:
     """One round, from conversation to its last event, and whether it made exactly the calls that were asked."""
+    planned = request.decoding == "parallel"
+    asked = left_to_count(conversation, decoder) if planned else conversation
     calls: list[ToolCall] = []
     start_s = time.perf_counter()
-    async for event in decoder.decode_round(conversation, request):
+    async for event in decoder.decode_round(asked, request):
         if isinstance(event, CallWritten):
             calls.append(event.call)
         elif isinstance(event, RoundEnded):
             figures = event.figures
     seconds = time.perf_counter() - start_s
-    schema = read_schema(TOOL.parameters)
-    valid = len(calls) == count and not any(schema.problems(call.arguments) for call in calls)
     begin_s = min(span.start_s for span in figures.spans)
     plan_end_s = max((span.end_s for span in figures.spans if span.label == "plan"), default=begin_s)
     return Run(
         seconds=seconds,
         steps=figures.steps,
         plan_steps=figures.plan_steps,
-        valid=valid,
+        valid=are_due(calls, conversation),
         plan_s=plan_end_s - begin_s,
         branches_s=max(span.end_s for span in figures.spans) - plan_end_s,
+        plan=plan_of(figures, decoder, asked),
+        tallied=figures.tally_probability is not None,
     )
+
+
+def are_due(calls: Sequence[ToolCall], conversation: Conversation) -> bool:
+    """Whether there are as many calls as were asked for, each with arguments as its tool wants them."""
+    schemas = {tool.name: read_schema(tool.parameters) for tool in conversation.tools}
+    return len(calls) == conversation.choice.least and not any(
+        schemas[call.name].problems(call.arguments) for call in calls
+    )
+
+
+def plan_of(figures: Figures, decoder: Decoder, conversation: Conversation) -> str:
+    """The name of the form of plan that decided what was called, "none" where there was no plan."""
+    if not figures.plan_steps:
+        return "none"
+    first, *others = plan_forms(decoder.options, decoder.dialect, conversation)
+    probability = figures.tally_probability
+    if not others or (probability is not None and probability >= decoder.options.sure_tally):
+        return first.name
+    return others[0].name
 
 
 async def peak_mib(decoder: Decoder, conversation: Conversation) -> float | None:
@@ -233,7 +321,7 @@ async def peak_mib(decoder: Decoder, conversation: Conversation) -> float | None
         return None
     engine.forget_prefixes()
     engine.take_peak_rows_bytes()
-    async for _ in decoder.decode_round(conversation, WAYS["parallel"]):
+    async for _ in decoder.decode_round(left_to_count(conversation, decoder), WAYS["parallel"]):
         pass
     return round(engine.take_peak_rows_bytes() / 2**20, 1)
 

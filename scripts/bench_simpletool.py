@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from bench_decode import TOOL, decode_once
+from bench_decode import HOTELS, TOOL, Run, decode_once, plans_of, tally_sure
 from bench_vllm import ENGINE_ARGUMENTS, regime_question
 from rich.console import Console
 from rich.progress import Progress
@@ -28,7 +28,7 @@ from grammars.dialects import dialect_of
 from grammars.prompt import render
 from grammars.schema import read_schema
 from grammars.tokenizer import Tokenizer
-from grammars.tools import json_text
+from grammars.tools import Tool, json_text
 from serving.config import load_settings
 from serving.decode.round import Decoder, RoundRequest
 from serving.decode.streams import run_streams
@@ -49,9 +49,13 @@ class SimpleToolRow:
     """N calls of three arguments, warm prefix, one client: medians of seconds, plan included in `parallel_s`.
 
     `simpletool_s` is with heads that know how long they are, `simpletool_untrained_s` with those that do not.
+    `plan` and `tally_sure` are those of `bench_decode.DecodeRow`, `valid` says whether ours made the calls asked for.
     """
 
     calls: int
+    plan: str
+    tally_sure: float | None
+    valid: bool
     parallel_s: float
     simpletool_s: float
     ratio: float
@@ -108,50 +112,53 @@ async def simpletool_rows(engine: Engine, counts: Sequence[int], repeats: int, c
     with Progress(console=console) as progress:
         task = progress.add_task("SimpleTool's layout", total=len(counts) * (repeats + 1))
         for calls in counts:
-            ours: list[float] = []
+            ours: list[Run] = []
             knowing: list[float] = []
             untrained: list[float] = []
             for repeat in range(repeats + 1):
                 asked = regime_question(engine, calls, "warm", "lines")
-                done = (
-                    (await decode_once(decoder, asked, RoundRequest(), calls)).seconds,
-                    await call_by_call(engine, asked, knowing_heads),
-                    await call_by_call(engine, asked, untrained_heads),
-                )
+                run = await decode_once(decoder, asked, RoundRequest())
+                known_s = await call_by_call(engine, asked, knowing_heads)
+                unknown_s = await call_by_call(engine, asked, untrained_heads)
                 if repeat:  # the first is the warm-up
-                    for seconds, times in zip(done, (ours, knowing, untrained), strict=True):
-                        times.append(seconds)
+                    ours.append(run)
+                    knowing.append(known_s)
+                    untrained.append(unknown_s)
                 progress.advance(task)
+            parallel_s = median(run.seconds for run in ours)
             rows.append(
                 SimpleToolRow(
                     calls=calls,
-                    parallel_s=round(median(ours), 4),
+                    plan=plans_of(ours),
+                    tally_sure=tally_sure(ours),
+                    valid=all(run.valid for run in ours),
+                    parallel_s=round(parallel_s, 4),
                     simpletool_s=round(median(knowing), 4),
-                    ratio=round(median(knowing) / median(ours), 2),
+                    ratio=round(median(knowing) / parallel_s, 2),
                     simpletool_untrained_s=round(median(untrained), 4),
-                    ratio_untrained=round(median(untrained) / median(ours), 2),
+                    ratio_untrained=round(median(untrained) / parallel_s, 2),
                 )
             )
     return rows
 
 
-Heads = Callable[[Tokenizer, Mapping[str, Any]], list[Branch]]
+Heads = Callable[[Tokenizer, Tool, Mapping[str, Any]], list[Branch]]
 """The heads of one call, of its function and of its arguments, for the call that would be right."""
 
 
-def knowing_heads(tokenizer: Tokenizer, arguments: Mapping[str, Any]) -> list[Branch]:
+def knowing_heads(tokenizer: Tokenizer, tool: Tool, arguments: Mapping[str, Any]) -> list[Branch]:
     """Each as long as the right value and a closing tag of one token."""
-    texts = [TOOL.name, *map(str, arguments.values())]
+    texts = [tool.name, *map(str, arguments.values())]
     return [
         Branch(suffix=tokenizer.encode(tag), constraint=FREE, max_new_tokens=len(tokenizer.encode(text)) + 1)
         for tag, text in zip(TAGS, texts, strict=False)
     ]
 
 
-def untrained_heads(tokenizer: Tokenizer, arguments: Mapping[str, Any]) -> list[Branch]:
+def untrained_heads(tokenizer: Tokenizer, tool: Tool, arguments: Mapping[str, Any]) -> list[Branch]:
     """Each as long as the model makes it, inside the schema of its value."""
-    schemas = [TOOL.parameters["properties"][name] for name in arguments]
-    constraints = [Constraint.choice([TOOL.name])]
+    schemas = [tool.parameters["properties"][name] for name in arguments]
+    constraints = [Constraint.choice([tool.name])]
     constraints += [Constraint.schema(read_schema(schema, root="any").grammar) for schema in schemas]
     return [
         Branch(suffix=tokenizer.encode(tag), constraint=constraint, max_new_tokens=32)
@@ -164,14 +171,22 @@ async def call_by_call(engine: Engine, conversation: Conversation, heads: Heads)
     start_s = time.perf_counter()
     dialect = dialect_of(engine.tokenizer)
     prefix = await asyncio.to_thread(render, conversation, dialect, engine.tokenizer)
-    _, *lines = conversation.messages[-1].text.splitlines()
-    for line in lines:
-        arguments = {"city": line.removeprefix(f"{TOOL.name}: "), "temperature_unit": "celsius", "forecast_days": 3}
-        async for _ in run_streams(engine, prefix, heads(engine.tokenizer, arguments)):
+    for tool, arguments in asked_calls(conversation):
+        async for _ in run_streams(engine, prefix, heads(engine.tokenizer, tool, arguments)):
             pass
-        said = json_text({"name": TOOL.name, "arguments": arguments})
+        said = json_text({"name": tool.name, "arguments": arguments})
         prefix = (*prefix, *engine.tokenizer.encode(f"{said}\n"))
     return time.perf_counter() - start_s
+
+
+def asked_calls(conversation: Conversation) -> Iterator[tuple[Tool, dict[str, Any]]]:
+    """The calls that a question in lines asks for."""
+    for line in conversation.messages[-1].text.splitlines():
+        name, _, city = line.partition(": ")
+        if name == TOOL.name:
+            yield TOOL, {"city": city, "temperature_unit": "celsius", "forecast_days": 3}
+        elif name == HOTELS.name:
+            yield HOTELS, {"city": city, "room": "single", "nights": 3}
 
 
 async def step_rows(engine: Engine, tokens: int, repeats: int, console: Console) -> list[StepRow]:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench_decode import TOOL, Run
+from bench_decode import Run, are_due
 from openai import AsyncOpenAI
 
 from grammars import array
 from grammars.conversation import Conversation
 from grammars.dialects import dialect_of
 from grammars.prompt import render
-from grammars.schema import read_schema
+from grammars.tools import Tool, ToolCall
 from serving.engines.base import Engine
-
-CLOSED: dict[str, Any] = {**TOOL.parameters, "additionalProperties": False}
-"""The tool's schema as polycall itself reads it: else a weak model invents arguments without end."""
 
 
 class StockVllm:
@@ -32,30 +29,34 @@ class StockVllm:
     async def array(self, conversation: Conversation) -> Run:
         """The array of exactly N calls, over the prompt that polycall's own sequential decoding has."""
         calls = conversation.choice.least
-        asked = array.instructions(self._dialect)
-        prompt = render(conversation, self._dialect, self._tokenizer, instructions=asked)
+        instructions = array.instructions(self._dialect)
+        prompt = render(conversation, self._dialect, self._tokenizer, instructions=instructions)
+        asked_for = array_schema(calls, conversation.tools)
         start_s = time.perf_counter()
         answer = await self._client.completions.create(
             model="there",
             prompt=list(prompt),
             max_tokens=2048,
             temperature=0,
-            extra_body={"structured_outputs": {"json": array_schema(calls)}, "add_special_tokens": False},
+            extra_body={"structured_outputs": {"json": asked_for}, "add_special_tokens": False},
         )
         seconds = time.perf_counter() - start_s
         usage = answer.usage
-        valid = are_valid(answer.choices[0].text, calls)
+        valid = are_due(read_calls(answer.choices[0].text), conversation)
         return Run(seconds=seconds, steps=usage.completion_tokens if usage else 0, plan_steps=0, valid=valid)
 
     async def tools(self, conversation: Conversation) -> tuple[float, int]:
         """Its own tool calling: seconds, and how many calls the model makes of its own accord."""
         messages: Any = [{"role": message.role, "content": message.text} for message in conversation.messages]
-        tool: Any = {"type": "function", "function": {"name": TOOL.name, "parameters": CLOSED}}
+        tools: Any = [
+            {"type": "function", "function": {"name": tool.name, "parameters": closed(tool)}}
+            for tool in conversation.tools
+        ]
         start_s = time.perf_counter()
         answer = await self._client.chat.completions.create(
             model="there",
             messages=messages,
-            tools=[tool],
+            tools=tools,
             tool_choice="required",
             temperature=0,
             max_tokens=2048,
@@ -66,22 +67,30 @@ class StockVllm:
         await self._client.close()
 
 
-def are_valid(text: str, calls: int) -> bool:
-    """Whether the text is exactly so many calls, each with arguments as the tool wants them."""
+def read_calls(text: str) -> list[ToolCall]:
+    """The calls of an array; none where the text is no JSON, because it was cut."""
     try:
         written = json.loads(text)
     except ValueError:
-        return False
-    schema = read_schema(TOOL.parameters)
-    return len(written) == calls and not any(schema.problems(call["arguments"]) for call in written)
+        return []
+    return [ToolCall(id="", name=call["name"], arguments=call["arguments"]) for call in written]
 
 
-def array_schema(calls: int) -> Mapping[str, Any]:
+def array_schema(calls: int, tools: Sequence[Tool]) -> Mapping[str, Any]:
     """A JSON array of exactly so many calls."""
-    call = {
-        "type": "object",
-        "properties": {"name": {"const": TOOL.name}, "arguments": CLOSED},
-        "required": ["name", "arguments"],
-        "additionalProperties": False,
-    }
-    return {"type": "array", "items": call, "minItems": calls, "maxItems": calls}
+    each = [
+        {
+            "type": "object",
+            "properties": {"name": {"const": tool.name}, "arguments": closed(tool)},
+            "required": ["name", "arguments"],
+            "additionalProperties": False,
+        }
+        for tool in tools
+    ]
+    items = each[0] if len(each) == 1 else {"anyOf": each}
+    return {"type": "array", "items": items, "minItems": calls, "maxItems": calls}
+
+
+def closed(tool: Tool) -> dict[str, Any]:
+    """The tool's schema as polycall itself reads it: else a weak model invents arguments without end."""
+    return {**tool.parameters, "additionalProperties": False}

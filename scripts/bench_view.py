@@ -21,6 +21,8 @@ COLUMNS = {
     "sequential_skipping_steps": "skipping steps",
     "parallel_steps": "parallel steps",
     "plan_steps": "plan steps",
+    "plan": "plan",
+    "tally_sure": "tally sure",
     "valid": "valid",
     "peak_mib": "peak MiB",
     "peak_mib_one_branch": "one branch MiB",

@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from bench_decode import CITIES, WAYS, Question, Run, decode_once, request_text, weather_question
+from bench_decode import WAYS, Question, Run, decode_once, plans_of, tally_sure, weather_question
 from bench_stock import StockVllm
 from rich.console import Console
 from rich.progress import Progress
@@ -64,7 +64,7 @@ class VllmRow:
 
     `parallel_s` has the plan in it: `plan_s` is how long that was written, `branches_s` how long the branches went on
     after it. `vllm_s` is stock vLLM's array of N, `ratio_vllm` how many times longer that takes; `vllm_tools_s` is its
-    tool calling, which wrote `vllm_tool_calls` calls.
+    tool calling, which wrote `vllm_tool_calls` calls. `plan` and `tally_sure` are those of `DecodeRow`.
     """
 
     engine: str
@@ -79,6 +79,8 @@ class VllmRow:
     sequential_skipping_steps: int
     parallel_steps: int
     plan_steps: int
+    plan: str
+    tally_sure: float | None
     plan_s: float
     branches_s: float
     valid: bool
@@ -173,15 +175,20 @@ async def _measure(
 
 def regime_question(engine: Engine, calls: int, regime: str, question: Question) -> Conversation:
     """The weather question for so many cities: the same one, one with a new beginning, or one with a new end."""
-    known = weather_question(engine, calls, question)
     number = next(QUESTION_NUMBERS)
-    system, user = known.messages
-    if regime == "cold":
-        system = replace(system, text=f"Conversation {number}. {system.text}")
     if regime == "warm":
-        cities = [CITIES[(number + index) % len(CITIES)] for index in range(calls)]
-        user = Message(role="user", text=request_text(cities, 2 + number % 7, question))
-    return Conversation.read([system, user], known.tools, known.choice)
+        asked = weather_question(engine, calls, question, first=number, days=2 + number % 7)
+        return replace(asked, messages=(known_system(engine, calls, question), *asked.messages[1:]))
+    known = weather_question(engine, calls, question)
+    if regime == "cold":
+        system, *rest = known.messages
+        return replace(known, messages=(replace(system, text=f"Conversation {number}. {system.text}"), *rest))
+    return known
+
+
+def known_system(engine: Engine, calls: int, question: Question) -> Message:
+    """The system message of the question that is always the same: its length goes with that of the cities' names."""
+    return weather_question(engine, calls, question).messages[0]
 
 
 class Measuring:
@@ -271,7 +278,7 @@ class Measuring:
         return regime_question(self.engine, calls, regime, self._question)
 
     async def decode(self, conversation: Conversation, request: RoundRequest) -> Run:
-        return await decode_once(self._decoder, conversation, request, conversation.choice.least)
+        return await decode_once(self._decoder, conversation, request)
 
 
 async def calls_per_s(
@@ -301,6 +308,8 @@ def row_of(
         sequential_skipping_steps=max(run.steps for run in runs["sequential_skipping"]),
         parallel_steps=max(run.steps for run in ours),
         plan_steps=max(run.plan_steps for run in ours),
+        plan=plans_of(ours),
+        tally_sure=tally_sure(ours),
         plan_s=round(median(run.plan_s for run in ours), 4),
         branches_s=round(median(run.branches_s for run in ours), 4),
         valid=all(run.valid for way in WAYS for run in runs[way]),

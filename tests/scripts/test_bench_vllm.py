@@ -10,6 +10,7 @@ import bench
 import bench_vllm
 import pytest
 from bench import app
+from bench_decode import HOTELS, TOOL
 from bench_stock import array_schema
 from jsonschema_rs import is_valid
 from typer.testing import CliRunner
@@ -50,7 +51,15 @@ def test_bench_measures_stock_vllm_beside_polycall_and_draws_both(
 @pytest.mark.parametrize("calls", [1, 3])
 def test_array_that_stock_vllm_is_asked_for_has_exactly_so_many_calls(calls: int) -> None:
     call = {"name": "get_weather", "arguments": {"city": "Oslo", "temperature_unit": "celsius", "forecast_days": 3}}
-    schema = dict(array_schema(calls))
+    schema = dict(array_schema(calls, [TOOL]))
     assert is_valid(schema, [call] * calls)
     assert not is_valid(schema, [call] * (calls + 1))
     assert not is_valid(schema, [{**call, "name": "other"}] * calls)
+
+
+def test_array_of_two_tools_takes_calls_of_both() -> None:
+    weather = {"name": "get_weather", "arguments": {"city": "Oslo", "temperature_unit": "celsius", "forecast_days": 3}}
+    hotels = {"name": "find_hotels", "arguments": {"city": "Oslo", "room": "single", "nights": 3}}
+    schema = dict(array_schema(2, [TOOL, HOTELS]))
+    assert is_valid(schema, [weather, hotels])
+    assert not is_valid(schema, [weather, {**hotels, "arguments": weather["arguments"]}])
