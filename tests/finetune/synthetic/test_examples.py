@@ -12,7 +12,7 @@ from random import Random
 
 import pytest
 
-from finetune.held_out import bare_name, held_out_names, why_held_out
+from finetune.held_out import bare_name, held_out_names, held_out_questions, plain, why_held_out
 from finetune.readers.example import Example
 from finetune.synthetic.entries import catalogue
 from finetune.synthetic.examples import (
@@ -138,3 +138,4 @@ def test_no_tool_has_the_name_of_a_bfcl_function_in_any_style() -> None:
 @needs_bfcl
 def test_no_request_is_a_bfcl_question() -> None:
     assert [reason for reason in map(why_held_out, sample()) if reason] == []
+    assert not {plain(text) for text in catalogue().chat} & held_out_questions()
