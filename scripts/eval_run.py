@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from eval_heads import HeadDecoder
 from jsonschema_rs import is_valid
 from rich.console import Console
 from rich.progress import Progress
@@ -24,11 +25,13 @@ from serving.decode.events import CallFailed, CallWritten, Figures, RoundEnded, 
 from serving.decode.round import DecodeOptions, Decoder, RoundRequest
 from serving.engines.base import Engine
 
-BOUNDS = DecodeOptions(plan_tokens=300, call_tokens=160, stream_tokens=700)
+BOUNDS = DecodeOptions(plan_tokens=300, call_tokens=160, stream_tokens=700, text_tokens=16)
 """The same bounds for both ways: weak weights that run away are cut."""
 
 TEXT_ENDS = (" ", "\n")
-"""Where an answer in text is broken off. That the model answers so is measured, and not what it says."""
+"""Where an answer in text is broken off, if its bound does not come first: weak weights write words without an end.
+That the model answers so is measured, and not what it says.
+"""
 
 Judge = Callable[[Sequence[ToolCall]], Verdict]
 
@@ -84,9 +87,9 @@ def decoder_of(engine: Engine, dialect: str | None, plan_form: str | None, sure_
 
 def plan_named(plan_form: str | None, decoder: Decoder) -> str:
     """What a report calls the plan."""
-    if plan_form is not None:
-        return plan_form
-    return "joint" if decoder.dialect.marks is None else f"tally, outline below {decoder.options.sure_tally:g}"
+    own = "joint" if decoder.dialect.marks is None else f"tally, outline below {decoder.options.sure_tally:g}"
+    name = own if plan_form is None else plan_form
+    return f"{name}, argument heads" if isinstance(decoder, HeadDecoder) else name
 
 
 async def answer_questions(

@@ -164,6 +164,16 @@ async def test_answer_without_a_judge_is_right_if_it_shows_no_failure_mode() -> 
     assert (again.modes, again.verdict, again.right_count) == ({}, Verdict(valid=True), True)
 
 
+async def test_answer_in_text_is_no_call_however_long_its_first_word() -> None:
+    engine = ScriptedEngine(["end", "_" * 500])
+    outcome = await answer_question(
+        decoder_of(engine, "json", "joint"), question(Gold(), Choice(mode="auto")), RoundRequest()
+    )
+    await engine.close()
+    assert (outcome.calls, outcome.modes, outcome.verdict.valid) == ((), {}, True)
+    assert outcome.steps < 30
+
+
 async def test_answer_that_cannot_be_decoded_is_wrong_and_says_why() -> None:
     schema = {"type": "object", "properties": {"city": {"type": "string", "pattern": "("}}}
     outcome = await answered(question(Gold(), Choice(mode="required"), schema))
