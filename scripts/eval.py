@@ -48,6 +48,10 @@ Sure = Annotated[
     float | None,
     typer.Option(min=0, help="Of a trained model: from which probability on its tally counts, 0 for always"),
 ]
+Heads = Annotated[
+    bool,
+    typer.Option(help="Write every argument of a call in a stream of its own: for models that were trained on that"),
+]
 DialectName = Annotated[str | None, typer.Option(help="json, hermes, mistral; default: the model's own")]
 Together = Annotated[int, typer.Option(min=1, help="Cases that are decoded together")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto")]
@@ -83,6 +87,7 @@ def bfcl(
     ] = None,
     plan_form: Form = None,
     sure_tally: Sure = None,
+    argument_heads: Heads = False,
     dialect: DialectName = None,
     concurrency: Together = 12,
     engine: EngineName = "transformers",
@@ -102,6 +107,7 @@ def bfcl(
         dialect=dialect,
         plan_form=plan_form,
         sure_tally=sure_tally,
+        argument_heads=argument_heads,
         tool_choice=tool_choice,
         concurrency=concurrency,
     )
@@ -123,6 +129,7 @@ def cases(
     ] = False,
     plan_form: Form = None,
     sure_tally: Sure = None,
+    argument_heads: Heads = False,
     dialect: DialectName = None,
     concurrency: Together = 12,
     engine: EngineName = "transformers",
@@ -148,6 +155,7 @@ def cases(
         dialect=dialect,
         plan_form=plan_form,
         sure_tally=sure_tally,
+        argument_heads=argument_heads,
         tool_choice=tool_choice,
         concurrency=concurrency,
         files={data.name: hashlib.sha256(data.read_bytes()).hexdigest()},
