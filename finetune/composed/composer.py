@@ -31,7 +31,8 @@ class Shares:
     """How many of the composed examples are of which kind, relative to one another.
 
     `single`: one call; `repeated`: one tool several times; `mixed`: several tools, once or several times each;
-    `nothing`: tools that have nothing to do with the request; `dependent`: a call that needs another's result.
+    `nothing`: tools that have nothing to do with the request; `dependent`: a call that needs another's result; `kept`: an
+    example as it is, but for the tools that are offered beside those that it calls.
     """
 
     single: float = 2.0
@@ -39,6 +40,7 @@ class Shares:
     mixed: float = 4.0
     nothing: float = 1.5
     dependent: float = 0.5
+    kept: float = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,7 @@ class Composer:
         self, examples: Sequence[Example], tools: Sequence[Tool] = (), composition: Composition | None = None
     ) -> None:
         self._composition = composition or Composition()
+        self._examples = [example for example in examples if len(example.conversation.messages) == 1]
         self._requests = [one for one in map(spoken, examples) if one is not None]
         offered = {tool.name: tool for example in examples for tool in example.conversation.tools}
         self._tools = [*({**offered, **{tool.name: tool for tool in tools}}).values()]
@@ -137,6 +140,17 @@ class Composer:
         others = chance.sample(self._tools, min(len(self._tools), chance.choice([1, 1, 2, 3, 4])))
         tools = tuple(tool for tool in others if not is_like(tool, part.tools))
         return replace(part, tools=tools, calls=()) if tools else None
+
+    def _kept(self, chance: random.Random) -> Asked | None:
+        if not self._examples:
+            return None
+        example = chance.choice(self._examples)
+        called = {call.name for call in example.calls}
+        return Asked(
+            text=example.request,
+            tools=tuple(tool for tool in example.conversation.tools if not called or tool.name in called),
+            calls=tuple((call.name, call.arguments) for call in example.calls),
+        )
 
     def _dependent(self, chance: random.Random) -> Asked | None:
         first, second = self._single(chance), self._request(chance)

@@ -81,3 +81,22 @@ def read_text(content: Any) -> str:
         if not isinstance(part, dict) or not isinstance(part.get("text"), str):
             raise Unreadable("the content of a message has a part that is no text")
     return "".join(part["text"] for part in content)
+
+
+def as_openai_log(example: Example) -> dict[str, Any]:
+    """An example of one message as this format has it; `read_openai_log` reads the same conversation and calls."""
+    calls = [
+        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments_text}}
+        for call in example.calls
+    ]
+    answer = {"role": "assistant", "content": example.text or None, **({"tool_calls": calls} if calls else {})}
+    asked = [{"role": message.role, "content": message.text} for message in example.conversation.messages]
+    tools = [
+        {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+        for tool in example.conversation.tools
+    ]
+    return {
+        "id": example.id,
+        "messages": [*asked, answer],
+        "tools": [{"type": "function", "function": tool} for tool in tools],
+    }
