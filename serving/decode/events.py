@@ -59,7 +59,7 @@ class Figures:
     """What a round cost. `steps` counts decode steps on the critical path: the plan, the longest branch, retries.
 
     `tally_probability` is how likely the least likely digit of the plan's tally was, whether or not the tally was
-    trusted; None where no tally came to its end that an outline could have taken the place of. `cached_tokens` are
+    trusted; None where no tally came to a plan that an outline could have taken the place of. `cached_tokens` are
     those of `prompt_tokens` that the engine still held from before; None where it does not know.
     """
 

@@ -44,7 +44,7 @@ class Planning:
         self._forms = list(plan_forms(round.options, round.dialect, round.conversation))
         self._given_up: list[StreamEnded] = []
         self.tally_probability: float | None = None
-        """How likely the least likely digit of a complete tally was, if it is asked how sure it is."""
+        """How likely the least likely digit was of a tally that is a plan, if it is asked how sure it is."""
         self._begin()
 
     def _begin(self) -> None:
@@ -78,13 +78,13 @@ class Planning:
             self._ended[event.index] = event
             self._texts[event.index] = event.end.text
             self._steps[event.index] = event.end.steps
-            if self._forms and self.complete:
+            if self._forms and self.complete and len(self.plan.calls) >= self._round.conversation.choice.least:
                 self.tally_probability = math.exp(min(self._logprobs))
 
     @property
     def is_unsure(self) -> bool:
-        """Whether the plan is over, and one of its streams was less likely than the options ask for, or broken, while
-        there is another form to plan in.
+        """Whether the plan is over, and one of its streams was less likely than the options ask for, or broken, or all
+        came to fewer calls than are asked for, while there is another form to plan in.
         """
         if not self._forms or not self.over:
             return False

@@ -84,17 +84,16 @@ QUESTIONS = [
                 ("2 Oslo,Rome", "Oslo Rome"),  # both are right
                 ("1 Oslo,Rome", "Oslo Rome"),  # the outline is
                 ("2 Oslo,Rome,Bern", "Oslo Rome"),  # the tally is
-                ("0 Oslo", ""),  # the tally is, by no call
+                ("0 Oslo", ""),  # the tally is, by no call, unless one is required
                 ("2 ", ""),  # the outline is, by no call
                 ("broken Oslo", "Oslo"),  # there is no tally
             ]
             * 3,
             cycle([2, 9, 4, 3]),
-            cycle(["auto", "auto", "auto", "auto", "auto", "auto", "required"]),
+            cycle(["auto", "auto", "auto", "required", "auto"]),
             strict=False,
         )
     )
-    if not (mode == "required" and asked in ("0 Oslo", "2 "))
 ]
 
 
@@ -147,9 +146,7 @@ async def test_table_has_every_way_beside_the_others_and_the_best_threshold(tmp_
     assert (
         f"the tally from {one.best.threshold:g} on, {one.best.right.cases} of {len(QUESTIONS)} right" in result.output
     )
-    assert sum(tallies.right_count.of for tallies in one.reliability) == sum(
-        "broken" not in question.conversation.messages[0].text for question in QUESTIONS
-    )
+    assert sum(tallies.right_count.of for tallies in one.reliability) == len(QUESTIONS) - 4  # 3 broken, 1 too few
     (written,) = json.loads(report.read_text())
     assert written["best"]["threshold"] == one.best.threshold
     assert [row["threshold"] for row in written["curve"]] == pytest.approx([0, 1 / 10, 1 / 5, 1 / 4, 1 / 3, 1])

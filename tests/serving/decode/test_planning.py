@@ -118,11 +118,13 @@ async def test_no_call_is_an_answer_in_text_by_either_plan() -> None:
         assert figures.fallbacks == 0
 
 
-async def test_tally_that_says_fewer_calls_than_are_required_is_no_plan() -> None:
-    model = Trained(counts={"weather": "0", "clock": "0"}, outline="clock: now\nend")
-    calls, _, figures = await decoded(model, UNSURE, Choice(mode="required"))
-    assert calls == [("clock", "{}")]
-    assert figures.fallbacks == 0
+async def test_tally_that_says_fewer_calls_than_are_required_gives_way_however_sure() -> None:
+    for options in (SURE, UNSURE):
+        model = Trained(counts={"weather": "0", "clock": "0"}, outline="clock: now\nend")
+        calls, _, figures = await decoded(model, options, Choice(mode="required"))
+        assert calls == [("clock", "{}")]
+        assert figures.tally_probability is None
+        assert figures.fallbacks == 0
 
 
 def test_forms_by_what_the_model_was_trained_for_and_the_caller_leaves_open() -> None:
