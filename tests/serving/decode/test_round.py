@@ -162,22 +162,23 @@ async def test_refused_and_hostile_schemas_cost_their_own_request_only() -> None
 
 @EITHER
 async def test_rounds_decode_at_the_same_time_and_do_not_see_each_other(decoding: Decoding) -> None:
-    engine = ScriptedEngine(step_s=0.0005)
+    engine = ScriptedEngine()
     decoder = Decoder(engine, JSON, DecodeOptions(call_tokens=400))
-    most_live = 0
 
-    async def decode(text: str) -> list[tuple[int, str, str]]:
-        nonlocal most_live
-        events = []
+    async def decode(text: str, meeting: asyncio.Barrier) -> list[tuple[int, str, str]]:
+        """The round's calls. At its first event it waits until as many rounds as shall meet have come so far."""
+        events: list[Any] = []
         asked = conversation(Choice(exact=("note", "pack.bag", "now")), text=text)
         async for event in decoder.decode_round(asked, RoundRequest(decoding=decoding)):
-            most_live = max(most_live, engine.live_branches)
+            if not events:
+                await meeting.wait()
             events.append(event)
         assert ended(events).reason == "calls"
         return sorted(calls_of(events))
 
-    alone = [await decode("one"), await decode("two")]
-    alone_live, most_live = most_live, 0
-    assert await asyncio.gather(decode("one"), decode("two")) == alone
-    assert most_live > alone_live
+    alone = [await decode("one", asyncio.Barrier(1)), await decode("two", asyncio.Barrier(1))]
+    meeting = asyncio.Barrier(2)
+    async with asyncio.timeout(20):  # rounds that took turns would never meet
+        together = await asyncio.gather(decode("one", meeting), decode("two", meeting))
+    assert [*together] == alone
     assert engine.live_branches == 0
