@@ -1,22 +1,24 @@
-"""Trainer: a model learns from packed rows, on one CPU or one GPU, and can be killed at any time.
+"""Trainer: a model learns from packed rows, on CPUs or GPUs, and can be killed at any time.
 
 What is trained is an adapter or all of the weights; the loss is the weighted mean over all tokens of a step that count,
-however it is cut into passes. A run goes on from the last checkpoint in its folder, with the losses that it would have
-had without the break.
+however it is cut into passes, and whoever reads them: of several processes, one for each GPU, each reads some of the
+passes, and the gradients are added up once a step. A run goes on from the last checkpoint in its folder, with the
+losses that it would have had without the break.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate import Accelerator, PartialState
+from accelerate.utils import gather_object, set_seed
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
@@ -48,15 +50,14 @@ class StepLoss:
 class Trainer:
     """One run in one folder. Made again on the same folder, it goes on.
 
-    Raises `ConfigurationError` where it has begun with other settings, or is started as one of several processes.
+    Started in several processes, such as by `accelerate launch`, the first one writes all there is to write. Raises
+    `ConfigurationError` where the run has begun with other settings.
     """
 
     def __init__(self, config: TrainingConfig, model_folder: Path, folder: Path) -> None:
         self._config = config
         self._folder = folder
         self._accelerator = Accelerator(cpu=not torch.cuda.is_available())
-        if self._accelerator.num_processes > 1:  # their passes would differ in number, and wait for each other for ever
-            raise ConfigurationError("training runs in one process, on one GPU")
         set_seed(config.seed)
         self._begun_from = latest_checkpoint(folder)
         if self._begun_from is not None:
@@ -65,7 +66,10 @@ class Trainer:
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
         self._schedule = LambdaLR(optimizer, lambda step: rate_factor(step, config.warmup_steps, config.steps))
-        self._model, self._optimizer = self._accelerator.prepare(model, optimizer)
+        # As if it were not to be trained: gradients are added up here, and not pass by pass, of which the processes may
+        # have different numbers.
+        self._model = self._accelerator.prepare_model(model, evaluation_mode=True)
+        self._optimizer = self._accelerator.prepare_optimizer(optimizer)
         self.step, self._place = 0, Place()
         if self._begun_from is not None:
             self._resume(self._begun_from)
@@ -74,32 +78,48 @@ class Trainer:
         """Learn from the rows up to the last step; `heard` is told of each. Raises `ConfigurationError` where a
         checkpoint cannot be written.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
-        write_settings(self._folder, self._config)
-        self._forget_after(self.step)
         sizes = [len(row) for row in rows]
         order = batches(sizes, self._config.batch_tokens, self._config.seed, self._place)
-        with SummaryWriter(str(self._folder / "tensorboard")) as board, (self._folder / LOSSES).open("a") as losses:
+        with self._recording() as record:
             for chosen, place in order:
                 if self.step >= self._config.steps:
                     break
                 done = self._learn([rows[index] for index in chosen])
                 self._place = place
-                losses.write(json.dumps(asdict(done)) + "\n")
-                losses.flush()
-                for name, value in {"loss": done.loss, **done.kinds}.items():
-                    board.add_scalar(name, value, self.step)
+                if not self._accelerator.is_main_process:
+                    continue
+                record(done)
                 heard(done)
                 if self.step % self._config.checkpoint_steps == 0 or self.step == self._config.steps:
                     write_checkpoint(self._folder, self.step, self._write)
 
+    @contextmanager
+    def _recording(self) -> Iterator[Callable[[StepLoss], None]]:
+        """Writes what a step came to; of several processes only the first one does."""
+        if not self._accelerator.is_main_process:
+            yield lambda _: None
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        write_settings(self._folder, self._config)
+        self._forget_after(self.step)
+        with SummaryWriter(str(self._folder / "tensorboard")) as board, (self._folder / LOSSES).open("a") as losses:
+
+            def record(done: StepLoss) -> None:
+                losses.write(json.dumps(asdict(done)) + "\n")
+                losses.flush()
+                for name, value in {"loss": done.loss, **done.kinds}.items():
+                    board.add_scalar(name, value, self.step)
+
+            yield record
+
     def _learn(self, rows: Sequence[Row]) -> StepLoss:
-        """One step."""
+        """One step, of which this process reads its share of the passes."""
         self._model.train()
         total = float(sum(row.weight.sum() for row in rows))
         loss_sum = 0.0
         found: dict[str, list[float]] = {}
-        for group in passes(rows, self._config.pass_tokens):
+        groups = passes(rows, self._config.pass_tokens)
+        for group in groups[self._accelerator.process_index :: self._accelerator.num_processes]:
             row = joined(group)
             losses = row_losses(self._model, row, self._accelerator.device)
             loss = weighted_sum(losses, row) / total
@@ -107,15 +127,22 @@ class Trainer:
             loss_sum += float(loss.detach())
             for kind, its in losses_by_kind(losses.detach(), row).items():
                 found.setdefault(kind, []).extend(its)
+        if self._accelerator.num_processes > 1:
+            add_up_gradients(self._model)
         self._accelerator.clip_grad_norm_(self._model.parameters(), self._config.largest_gradient)
         self._optimizer.step()
         self._schedule.step()
         self._optimizer.zero_grad()
         self.step += 1
+        shares: list[tuple[float, dict[str, list[float]]]] = gather_object([(loss_sum, found)])
+        kinds = {
+            kind: [loss for _, its in shares for loss in its.get(kind, [])]
+            for kind in sorted({kind for _, its in shares for kind in its})
+        }
         return StepLoss(
             step=self.step,
-            loss=loss_sum,
-            kinds={kind: sum(its) / len(its) for kind, its in sorted(found.items())},
+            loss=sum(share for share, _ in shares),
+            kinds={kind: sum(its) / len(its) for kind, its in kinds.items()},
             tokens=sum(len(row) for row in rows),
         )
 
@@ -145,6 +172,20 @@ class Trainer:
 def whole_lines(path: Path) -> Iterator[str]:
     """The lines of a file; one that was cut short is none."""
     return (line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n"))
+
+
+def add_up_gradients(model: torch.nn.Module) -> None:
+    """The sum over all processes, in place; one that read nothing adds nothing."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            torch.distributed.all_reduce(parameter.grad)
+
+
+def is_main_process() -> bool:
+    """Whether this is the only process, or the first of several."""
+    return bool(PartialState(cpu=not torch.cuda.is_available()).is_main_process)
 
 
 def rate_factor(step: int, warmup_steps: int, steps: int) -> float:

@@ -3,7 +3,9 @@
 scripts/train CONFIG --data FILE [--data FILE ...] --output FOLDER
 
 The folder gets `run/`, with checkpoints, losses.jsonl and a log for tensorboard, and at the end `model/`. The same
-command goes on with a run that was broken off.
+command goes on with a run that was broken off. On several GPUs:
+
+.venv/bin/accelerate launch --num_processes 2 scripts/train.py CONFIG --data FILE --output FOLDER
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from finetune.lessons import example_lessons
 from finetune.readers.example import Example
 from finetune.rows import Row
 from finetune.selection import selected
-from finetune.trainer import StepLoss, Trainer, refuse_what_is_missing
+from finetune.trainer import StepLoss, Trainer, is_main_process, refuse_what_is_missing
 from finetune.training_config import TrainingConfig, load_training_config
 from grammars.dialects import Dialect, trained_dialect
 from grammars.errors import ConfigurationError, PolycallError, RequestError
@@ -46,7 +48,7 @@ def train(
     skip: Annotated[bool, typer.Option(help="Leave out rows that cannot be used, in place of ending there")] = False,
 ) -> None:
     """Train a model on rows of data, and write it as a folder that can be served."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, quiet=not is_main_process())
     try:
         settings = load_training_config(config)
         refuse_what_is_missing(settings)
@@ -60,6 +62,8 @@ def train(
         rows = rows_of(examples, dialect, tokenizer, settings, console, skip=skip)
         run = output / "run"
         learn(Trainer(settings, base, run), rows, settings, console)
+        if not is_main_process():
+            return
         checkpoint = latest_checkpoint(run)
         assert checkpoint is not None  # the last step writes one
         write_trained(base, checkpoint, output / "model", dialect)

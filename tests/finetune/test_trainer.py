@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import signal
+import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -118,6 +119,29 @@ def test_disk_that_is_full_is_told_and_costs_no_checkpoint(tmp_path: Path) -> No
     assert "the one before it, step-00000003, is whole" in str(said)
     assert started(tmp_path, 9).said() == [4, 5, 6, 7, 8, 9]
     assert steps(tmp_path / "run") == list(range(1, 10))
+
+
+def test_several_processes_come_to_the_losses_of_one_and_the_first_one_writes(tmp_path: Path) -> None:
+    model_folder(tmp_path)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    runs = []
+    for number in range(2):
+        heard, say = CONTEXT.Pipe(duplex=False)
+        process = CONTEXT.Process(target=training_run.run_as_one_of, args=(number, 2, port, tmp_path, say))
+        process.start()
+        say.close()
+        runs.append(Run(process, heard))
+    assert [one.said() for one in runs] == [[1, 2, 3, 4], []]
+    Trainer(config(4), model_folder(tmp_path), tmp_path / "one").run(examples(), lambda _: None)
+    together = [json.loads(line) for line in (tmp_path / "run" / LOSSES).read_text().splitlines()]
+    alone = [json.loads(line) for line in (tmp_path / "one" / LOSSES).read_text().splitlines()]
+    assert together == [
+        {**step, "loss": pytest.approx(step["loss"], abs=1e-6), "kinds": pytest.approx(step["kinds"], abs=1e-6)}
+        for step in alone
+    ]
+    assert sorted(path.name for path in (tmp_path / "run").glob("step-*")) == ["step-00000003", "step-00000004"]
 
 
 def test_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:

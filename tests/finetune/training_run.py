@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -78,3 +79,10 @@ def run(folder: Path, steps: int, heard: Connection, most_bytes: int | None = No
         Trainer(config(steps), models, folder / "run").run(examples(), lambda done: heard.send(done.step))
     except ConfigurationError as error:
         heard.send(str(error))
+
+
+def run_as_one_of(process: int, processes: int, port: int, folder: Path, heard: Connection) -> None:
+    """The same as one of several processes, as `accelerate launch` starts them."""
+    os.environ |= {"RANK": str(process), "LOCAL_RANK": str(process), "WORLD_SIZE": str(processes)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    run(folder, 4, heard)
