@@ -291,7 +291,7 @@ async def decode_once(decoder: Decoder, conversation: Conversation, request: Rou
         plan_s=plan_end_s - begin_s,
         branches_s=max(span.end_s for span in figures.spans) - plan_end_s,
         plan=plan_of(figures, decoder, asked),
-        tallied=figures.tally_probability is not None,
+        tallied=figures.plan_steps > 0 and len(plan_forms(decoder.options, decoder.dialect, asked)) > 1,
     )
 
 
@@ -304,14 +304,11 @@ def are_due(calls: Sequence[ToolCall], conversation: Conversation) -> bool:
 
 
 def plan_of(figures: Figures, decoder: Decoder, conversation: Conversation) -> str:
-    """The name of the form of plan that decided what was called, "none" where there was no plan."""
-    if not figures.plan_steps:
+    """The name of the form of plan that decided what was called, "none" where one stream wrote all of it."""
+    if not figures.plan_steps or any(span.label == "calls" for span in figures.spans):
         return "none"
     first, *others = plan_forms(decoder.options, decoder.dialect, conversation)
-    probability = figures.tally_probability
-    if not others or (probability is not None and probability >= decoder.options.sure_tally):
-        return first.name
-    return others[0].name
+    return others[0].name if others and figures.plan_steps > 1 else first.name  # a tally takes one step
 
 
 async def peak_mib(decoder: Decoder, conversation: Conversation) -> float | None:

@@ -86,6 +86,11 @@ async def test_wrong_count_is_not_valid(missed: int) -> None:
     assert (run.plan, run.valid) == ("tally", False)
 
 
+async def test_tally_of_nothing_where_calls_are_required_decides_nothing() -> None:
+    run = await decoded(3, "parallel", missed=3)
+    assert (run.plan, run.valid, tally_sure([run])) == ("outline", True, 0.0)
+
+
 async def test_sequential_peer_is_held_to_the_number_and_has_no_plan() -> None:
     run = await decoded(16, "sequential")
     assert (run.plan, run.valid) == ("none", True)
