@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import gather_object, set_seed
+from optimi import AdamW
 from peft import LoraConfig, PeftModel, get_peft_model
-from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.tensorboard import SummaryWriter
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
@@ -64,6 +64,8 @@ class Trainer:
             refuse_other_settings(folder, config)
         model = load_model(config, model_folder, self._begun_from)
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        # It keeps what bfloat16 rounds away of each update (Kahan's sum, arXiv:2010.06192), so that no copy in float32
+        # is needed, of an adapter or of all weights.
         optimizer = AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
         self._schedule = LambdaLR(optimizer, lambda step: rate_factor(step, config.warmup_steps, config.steps))
         # As if it were not to be trained: gradients are added up here, and not pass by pass, of which the processes may
@@ -228,7 +230,7 @@ def load_model(config: TrainingConfig, folder: Path, checkpoint: Path | None) ->
     if config.lora is None:
         return model  # type: ignore[no-any-return]
     if checkpoint is not None:
-        return PeftModel.from_pretrained(model, checkpoint, is_trainable=True)
+        return PeftModel.from_pretrained(model, checkpoint, is_trainable=True, autocast_adapter_dtype=False)
     lora = config.lora
     return get_peft_model(
         model,
@@ -239,4 +241,5 @@ def load_model(config: TrainingConfig, folder: Path, checkpoint: Path | None) ->
             target_modules=lora.layers,
             task_type="CAUSAL_LM",
         ),
+        autocast_adapter_dtype=False,
     )

@@ -48,8 +48,9 @@ class WeightSettings(Part):
 class TrainingConfig(Part):
     """What is trained, on which steps, and how.
 
-    A step learns from examples of about `batch_tokens` packed tokens, read in passes of at most `pass_tokens`; an
-    example that is longer than a pass is refused. Without `lora` all weights are trained. `quantize` loads the frozen
+    A step learns from examples of about `batch_tokens` packed tokens, read in passes of at most `pass_tokens`, or of one
+    example that is longer; one of more than `example_tokens` is refused. Attention within a pass takes time by the
+    square of its tokens: on a CPU short passes are the faster ones. Without `lora` all weights are trained. `quantize` loads the frozen
     weights in four bits (QLoRA, arXiv:2305.14314), which needs CUDA. With `recompute` a pass keeps only what goes into
     each layer, and the rest is computed once more on the way back: a third more time, a tenth of the memory.
 
@@ -61,6 +62,7 @@ class TrainingConfig(Part):
     steps: Positive
     batch_tokens: Positive = 4096
     pass_tokens: Positive = 2048
+    example_tokens: Positive = 2048
     learning_rate: Annotated[float, Field(gt=0)] = 2e-4
     warmup_steps: Annotated[int, Field(ge=0)] = 20
     weight_decay: Annotated[float, Field(ge=0)] = 0.0

@@ -28,7 +28,7 @@ from finetune.readers.example import Example
 from finetune.readers.openai_logs import as_openai_log
 from finetune.synthetic.examples import synthetic_examples
 from grammars.errors import ConfigurationError, PolycallError
-from scripts.train import tell_left_out
+from train import tell_left_out
 
 app = typer.Typer(add_completion=False)
 

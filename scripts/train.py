@@ -114,8 +114,8 @@ def rows_of(
                 )
                 made = rows_in_layout(prefix, lessons, packed=settings.packed)
                 longest = max(map(len, made), default=0)
-                if longest > settings.pass_tokens:
-                    raise RequestError(f"its {longest} tokens are more than pass_tokens, {settings.pass_tokens}")
+                if longest > settings.example_tokens:
+                    raise RequestError(f"its {longest} tokens are more than example_tokens, {settings.example_tokens}")
             except (PolycallError, ValueError) as error:
                 if not skip:
                     raise ConfigurationError(f"{example.id} of {example.source}: {error}") from error

@@ -31,8 +31,8 @@ class Shares:
     """How many of the composed examples are of which kind, relative to one another.
 
     `single`: one call; `repeated`: one tool several times; `mixed`: several tools, once or several times each;
-    `nothing`: tools that have nothing to do with the request; `dependent`: a call that needs another's result; `kept`: an
-    example as it is, but for the tools that are offered beside those that it calls.
+    `nothing`: tools that have nothing to do with the request; `dependent`: a call that needs another's result; `kept`:
+    an example as it is, but for the tools that are offered beside those that it calls.
     """
 
     single: float = 2.0
