@@ -44,8 +44,8 @@ def batches(sizes: Sequence[int], batch_tokens: int, seed: int, place: Place) ->
 
 
 def passes(rows: Sequence[Row], pass_tokens: int) -> list[list[Row]]:
-    """The rows in groups of at most `pass_tokens` tokens, the longest first, so that few groups are half empty. A row that
-    is longer is a group by itself.
+    """The rows in groups of at most `pass_tokens` tokens, the longest first, so that few groups are half empty. A row
+    that is longer is a group by itself.
     """
     groups: list[list[Row]] = []
     rooms: list[int] = []

@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from train import tell_left_out
 
 from finetune.composed.composer import Composer
 from finetune.composed.tools_data import read_tools
@@ -28,7 +29,6 @@ from finetune.readers.example import Example
 from finetune.readers.openai_logs import as_openai_log
 from finetune.synthetic.examples import synthetic_examples
 from grammars.errors import ConfigurationError, PolycallError
-from train import tell_left_out
 
 app = typer.Typer(add_completion=False)
 
