@@ -45,6 +45,7 @@ class Weights:
     numbered_call: float = 1.0
     argument: float = 0.0
     sequential: float = 1.0
+    text: float = 1.0
 
 
 def example_lessons(
@@ -53,8 +54,11 @@ def example_lessons(
     dialect: Dialect,
     tokenizer: Tokenizer,
     weights: Weights | None = None,
+    *,
+    text: str = "",
 ) -> tuple[Prefix, list[Lesson]]:
-    """The prefix of an example, and the lessons that stand on it.
+    """The prefix of an example, and the lessons that stand on it. `text` is the answer where no call is due, if it is
+    to be learned.
 
     Raises `RequestError` where one of the calls is none that the conversation allows, and `ValueError` for a dialect
     without marks.
@@ -63,7 +67,8 @@ def example_lessons(
         raise ValueError(f"the dialect {dialect.name!r} has no marks to train on")
     teaching = Teaching(conversation, calls, dialect, dialect.marks, tokenizer, weights or Weights())
     prefix = render(conversation, dialect, tokenizer)
-    return prefix, [*teaching.tallies(), *teaching.outline(), *teaching.calls(), *teaching.sequential()]
+    lessons = [*teaching.tallies(), *teaching.outline(), *teaching.calls(), *teaching.sequential()]
+    return prefix, [*lessons, *teaching.text(text)]
 
 
 class Teaching:
@@ -146,6 +151,13 @@ class Teaching:
         constraint = turn_constraint(self._conversation, self._dialect, self._tokenizer)
         text = calls_text(self._calls, self._dialect)
         return self._lesson("sequential", (), constraint, text, self._weights.sequential)
+
+    def text(self, answer: str) -> list[Lesson]:
+        """An answer in text, and that it ends there."""
+        if not answer or not self._weights.text:
+            return []
+        written = (*self._tokenizer.encode(answer), min(self._tokenizer.end_ids))
+        return [Lesson(kind="text", written=written, weights=(self._weights.text,) * len(written))]
 
     def _call(self, kind: str, call: ToolCall, planned: PlannedCall, tool: Tool, weight: float) -> list[Lesson]:
         branch: Branch = call_branch(

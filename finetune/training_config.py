@@ -39,6 +39,7 @@ class WeightSettings(Part):
     numbered_call: Annotated[float, Field(ge=0)] = 1.0
     argument: Annotated[float, Field(ge=0)] = 0.0
     sequential: Annotated[float, Field(ge=0)] = 1.0
+    text: Annotated[float, Field(ge=0)] = 1.0
 
     @property
     def weights(self) -> Weights:

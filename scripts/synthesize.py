@@ -20,6 +20,7 @@ from rich.progress import track
 from rich.table import Table
 from train import tell_left_out
 
+from finetune.answered import answered
 from finetune.composed.composer import Composer
 from finetune.composed.tools_data import read_tools
 from finetune.examples import read_examples
@@ -42,9 +43,10 @@ def synthesize(
     composed: Annotated[
         float, typer.Option(min=0, max=1, help="The share that is composed, where data is given")
     ] = 0.5,
+    answer: Annotated[float, typer.Option(min=0, max=1, help="The share that goes on to results and an answer")] = 0.1,
     seed: Annotated[int, typer.Option(help="The same seed writes the same file")] = 1,
 ) -> None:
-    """Write examples of several calls, of one and of none."""
+    """Write examples of several calls, of one and of none, some with what comes after the calls."""
     console = Console(stderr=True)
     try:
         paths, described = data or [], [tool for path in tools or [] for tool in read_tools(path)]
@@ -56,8 +58,12 @@ def synthesize(
         removed: list[Removed] = []
         examples = list(without_held_out(examples, removed))
         tell_left_out([f"{one.example.id}: {one.reason}" for one in removed], console)
-        random.Random(seed).shuffle(examples)
-        write(output, examples)
+        chance = random.Random(seed)
+        chance.shuffle(examples)
+        write(
+            output,
+            [one if chance.random() >= answer or len(one.waves) != 1 else answered(one, chance) for one in examples],
+        )
     except (PolycallError, ValueError) as error:
         console.print(f"[red]{error}[/red]", soft_wrap=True)
         raise typer.Exit(1) from error
@@ -74,6 +80,11 @@ def rows(paths: list[Path], console: Console) -> list[Example]:
         found += without_held_out(read_examples(path, refused=refused), removed)
     tell_left_out([*map(str, refused), *(f"{one.example.id}: {one.reason}" for one in removed)], console)
     return found
+
+
+def with_answer(example: Example, chance: random.Random, share: float) -> Example:
+    """The example, or by so great a chance, if no call of it waits for another, what comes after its calls."""
+    return answered(example, chance) if chance.random() < share and len(example.waves) == 1 else example
 
 
 def write(path: Path, examples: list[Example]) -> None:

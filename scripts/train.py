@@ -110,7 +110,7 @@ def rows_of(
             calls = example.waves[0] if example.waves else ()
             try:
                 prefix, lessons = example_lessons(
-                    example.conversation, calls, dialect, tokenizer, settings.weights.weights
+                    example.conversation, calls, dialect, tokenizer, settings.weights.weights, text=example.text
                 )
                 made = rows_in_layout(prefix, lessons, packed=settings.packed)
                 longest = max(map(len, made), default=0)

@@ -104,7 +104,6 @@ class Composer:
             messages=[Message(role="user", text=asked.text)],
             tools=tools,
             calls=asked.calls,
-            text="" if asked.calls else "None of the tools at hand can do that.",
         )
 
     def _request(self, chance: random.Random) -> Spoken | None:

@@ -9,6 +9,7 @@ from typing import Any
 from finetune.readers.data_rows import Row, Unreadable, field, optional_list
 from finetune.readers.example import Example, decisions
 from grammars.conversation import Message
+from grammars.prompt import native_tool
 from grammars.tools import Tool, ToolCall
 
 
@@ -84,19 +85,24 @@ def read_text(content: Any) -> str:
 
 
 def as_openai_log(example: Example) -> dict[str, Any]:
-    """An example of one message as this format has it; `read_openai_log` reads the same conversation and calls."""
-    calls = [
-        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments_text}}
-        for call in example.calls
-    ]
-    answer = {"role": "assistant", "content": example.text or None, **({"tool_calls": calls} if calls else {})}
-    asked = [{"role": message.role, "content": message.text} for message in example.conversation.messages]
-    tools = [
-        {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
-        for tool in example.conversation.tools
-    ]
+    """An example as this format has it. `read_openai_log` reads the same conversation and calls, and for each answer of
+    the assistant's before, an example of its own.
+    """
+    answer = Message(role="assistant", text=example.text, calls=example.calls)
     return {
         "id": example.id,
-        "messages": [*asked, answer],
-        "tools": [{"type": "function", "function": tool} for tool in tools],
+        "messages": [written_message(message) for message in (*example.conversation.messages, answer)],
+        "tools": [native_tool(tool) for tool in example.conversation.tools],
     }
+
+
+def written_message(message: Message) -> dict[str, Any]:
+    written: dict[str, Any] = {"role": message.role, "content": message.text}
+    if message.calls:
+        written["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments_text}}
+            for call in message.calls
+        ]
+    if message.call_id is not None:
+        written["tool_call_id"] = message.call_id
+    return written
