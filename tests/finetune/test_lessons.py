@@ -190,3 +190,14 @@ def test_every_subject_can_stand_in_an_outline_and_differs_from_its_siblings(arg
 def test_long_value_is_cut_between_words() -> None:
     said = words(call("clock", text="word " * 30), [])
     assert said == " ".join(["word"] * 12)
+
+
+def test_an_answer_in_text_is_learned_to_its_end_where_no_call_is_due(smollm2: HuggingFaceTokenizer) -> None:
+    _, lessons = example_lessons(asked(), [], DIALECT, smollm2, text="It is sunny.")
+    [text] = [lesson for lesson in lessons if lesson.kind == "text"]
+    assert smollm2.decode(text.written[:-1]) == "It is sunny."
+    assert text.written[-1] in smollm2.end_ids
+    assert (text.suffix, set(text.weights)) == ((), {1.0})
+    for answer, weights in (("", Weights()), ("It is sunny.", Weights(text=0))):
+        _, lessons = example_lessons(asked(), [], DIALECT, smollm2, weights, text=answer)
+        assert "text" not in {lesson.kind for lesson in lessons}

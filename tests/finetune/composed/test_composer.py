@@ -1,0 +1,73 @@
+"""Composing whole examples: every kind of them, each one that can be trained on, the same ones for the same seed."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from finetune.composed.composer import Composer, Composition, Shares, is_like
+from finetune.gold import call_meant
+from tests.finetune.composed.requests import EXAMPLES, RHYMES, TAX, TOOLS, WEATHER, composer
+
+
+def only(kind: str) -> Composition:
+    none = dict.fromkeys(vars(Shares()), 0.0)
+    return Composition(shares=Shares(**{**none, kind: 1.0}))
+
+
+def test_the_same_seed_composes_the_same_examples() -> None:
+    assert list(composer().examples(5, 30)) == list(composer().examples(5, 30))
+    assert list(composer().examples(5, 30)) != list(composer().examples(6, 30))
+
+
+def test_all_kinds_are_composed_and_the_first_ones_do_not_depend_on_how_many_follow() -> None:
+    many = list(composer().examples(1, 120))
+    assert {example.source for example in many} == {f"composed {kind}" for kind in vars(Shares())}
+    assert list(composer().examples(1, 10)) == many[:10]
+
+
+def test_every_call_is_of_a_tool_that_is_offered_and_no_tool_is_offered_twice() -> None:
+    for example in composer().examples(2, 120):
+        offered = [tool.name for tool in example.conversation.tools]
+        assert len(offered) == len(set(offered))
+        assert {call.name for call in example.calls} <= set(offered)
+
+
+@pytest.mark.parametrize(
+    ("kind", "tools", "calls"),
+    [("single", {1}, {1}), ("repeated", {1}, {2, 3, 4, 5, 6, 8}), ("nothing", {0}, {0}), ("dependent", {2}, {2})],
+)
+def test_a_kind_is_what_it_says(kind: str, tools: set[int], calls: set[int]) -> None:
+    for example in Composer(EXAMPLES, TOOLS, only(kind)).examples(1, 40):
+        called = Counter(call.name for call in example.calls)
+        assert len(called) in tools
+        assert called.total() in calls
+
+
+def test_mixed_examples_call_several_tools_some_of_them_several_times() -> None:
+    found = [
+        Counter(call.name for call in one.calls) for one in Composer(EXAMPLES, TOOLS, only("mixed")).examples(1, 40)
+    ]
+    assert all(len(called) > 1 for called in found)
+    assert any(called.total() > len(called) for called in found)
+
+
+def test_a_dependent_call_needs_the_first_ones_result() -> None:
+    for example in Composer(EXAMPLES, TOOLS, only("dependent")).examples(1, 20):
+        first, then = example.calls
+        assert list(example.waves) == [(first,), (then,)]
+        assert "1" in map(call_meant, then.arguments.values())
+
+
+def test_nothing_is_composed_from_nothing() -> None:
+    with pytest.raises(ValueError, match="no request for one call, and no tool"):
+        Composer([], [])
+    with pytest.raises(ValueError, match="of the kind 'dependent'"):
+        list(Composer(EXAMPLES[:1], (), only("dependent")).examples(1, 1))
+
+
+def test_tools_that_could_be_taken_for_one_another_are_told() -> None:
+    assert is_like(WEATHER, [TAX, WEATHER])
+    assert is_like(WEATHER, [type(WEATHER)(name="city_forecast", description="A forecast of a town")])
+    assert not is_like(WEATHER, [TAX, RHYMES])

@@ -1,0 +1,60 @@
+"""scripts/synthesize: a file of examples that scripts/train reads, of its own catalogue alone or of given data, too."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from synthesize import app
+from typer.testing import CliRunner
+
+from finetune.examples import read_examples
+from finetune.readers.openai_logs import as_openai_log
+from tests.finetune.composed.requests import EXAMPLES, TOOLS
+
+
+def synthesize(output: Path, *options: str) -> tuple[int, str]:
+    answer = CliRunner().invoke(app, ["--output", str(output), *options])
+    return answer.exit_code, f"{answer.output}{answer.exception}"
+
+
+def test_examples_of_the_catalogue_alone_are_the_same_for_the_same_seed(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("one.jsonl", "two.jsonl", "other.jsonl")]
+    for file, seed in zip(files, ("4", "4", "5"), strict=True):
+        code, said = synthesize(file, "--count", "30", "--seed", seed)
+        assert code == 0, said
+    one, two, other = (file.read_text() for file in files)
+    assert one == two != other
+    examples = list(read_examples(files[0]))
+    assert len(examples) >= 30  # one that goes on to an answer is two
+    assert all(example.source == "openai" for example in examples)
+
+
+def test_examples_are_composed_from_rows_and_tools_that_are_given(tmp_path: Path) -> None:
+    rows, tools, output = tmp_path / "rows.jsonl", tmp_path / "tools.jsonl", tmp_path / "new" / "made.jsonl"
+    rows.write_text("".join(json.dumps(as_openai_log(example)) + "\n" for example in EXAMPLES))
+    written = [{"name": tool.name, "description": tool.description, "parameters": tool.parameters} for tool in TOOLS]
+    tools.write_text("".join(json.dumps(tool) + "\n" for tool in written))
+    given = ["--data", str(rows), "--tools", str(tools), "--composed", "1", "--answer", "0.5"]
+    code, said = synthesize(output, "--count", "40", *given)
+    assert code == 0, said
+    assert "composed repeated" in said
+    examples = list(read_examples(output))
+    assert {tool.name for example in examples for tool in example.conversation.tools} <= {tool.name for tool in TOOLS}
+    assert any(example.conversation.messages[-1].role == "tool" for example in examples)
+
+
+def test_a_row_is_read_as_it_was_written(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(as_openai_log(example)) + "\n" for example in EXAMPLES))
+    for read, example in zip(read_examples(file), EXAMPLES, strict=True):
+        assert (read.conversation, read.calls, read.text) == (example.conversation, example.calls, example.text)
+
+
+def test_a_tool_that_cannot_be_offered_is_named_with_its_place_and_nothing_is_written(tmp_path: Path) -> None:
+    tools, output = tmp_path / "tools.jsonl", tmp_path / "made.jsonl"
+    tools.write_text('{"name": "fine"}\n{"name": "odd", "parameters": {"type": "object", "properties": 7}}\n')
+    code, said = synthesize(output, "--count", "5", "--tools", str(tools))
+    assert code == 1
+    assert "line 2" in said.replace("\n", " ")
+    assert not list(tmp_path.glob("made*"))
