@@ -189,7 +189,7 @@ def several_changes(
     changes: list[Mapping[str, Any]] = [{}]
     for value in others[1:]:
         change = {name: value}
-        for beside in spoken.slots.keys() - {name}:
+        for beside in sorted(spoken.slots.keys() - {name}):
             other = values.other(spoken.tool, beside, spoken.arguments[beside], chance)
             if other is not None and chance.random() < 0.6:
                 change[beside] = other

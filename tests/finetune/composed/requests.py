@@ -61,6 +61,24 @@ EXAMPLES = [
     example('Where is the parcel "KX7Q22"?', PARCEL, parcel_id="KX7Q22"),
 ]
 
+PARTY = example(
+    "Invite 12 guests to a party of 3 hours with 40 drinks, 25 cakes and 7 songs.",
+    Tool(
+        name="party",
+        description="Prepare an evening at home",
+        parameters={
+            "type": "object",
+            "properties": {name: {"type": "integer"} for name in ("guests", "hours", "drinks", "cakes", "songs")},
+        },
+    ),
+    guests=12,
+    hours=3,
+    drinks=40,
+    cakes=25,
+    songs=7,
+)
+"""A request with many values."""
+
 
 def first(place: int = 0) -> Spoken:
     found = spoken(EXAMPLES[place])

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from finetune.composed.composer import Composer, Composition, Shares, is_like
 from finetune.gold import call_meant
 from tests.finetune.composed.requests import EXAMPLES, RHYMES, TAX, TOOLS, WEATHER, composer
+
+IN_A_PROCESS = """
+from finetune.composed.composer import Composer
+from finetune.synthetic.examples import synthetic_examples
+from tests.finetune.composed.requests import EXAMPLES, PARTY, TOOLS
+
+print([*synthetic_examples(1, 20), *Composer([*EXAMPLES, PARTY], TOOLS).examples(1, 60)])
+"""
+"""Composes from requests of which one has so many values that a set of their names is in an order of each process's."""
 
 
 def only(kind: str) -> Composition:
@@ -19,6 +32,22 @@ def only(kind: str) -> Composition:
 def test_the_same_seed_composes_the_same_examples() -> None:
     assert list(composer().examples(5, 30)) == list(composer().examples(5, 30))
     assert list(composer().examples(5, 30)) != list(composer().examples(6, 30))
+
+
+def test_the_same_seed_composes_the_same_examples_in_every_process() -> None:
+    made = [
+        subprocess.run(
+            [sys.executable, "-c", IN_A_PROCESS],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            cwd=Path(__file__).parents[3],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert "party" in made[0]
+    assert made[0] == made[1]
 
 
 def test_all_kinds_are_composed_and_the_first_ones_do_not_depend_on_how_many_follow() -> None:
