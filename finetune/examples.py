@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.held_out import is_held_out
-from finetune.readers.data_rows import Row, RowRefused, Unreadable, read_rows
+from finetune.readers.data_rows import DataRow, RowRefused, Unreadable, read_rows
 from finetune.readers.example import Example
 from finetune.readers.hermes import read_hermes
 from finetune.readers.openai_logs import read_openai_log
@@ -22,7 +22,7 @@ from finetune.readers.xlam import read_xlam
 
 __all__ = ["Example", "RowRefused", "read_examples"]
 
-Reader = Callable[[Row], list[Example]]
+Reader = Callable[[DataRow], list[Example]]
 
 
 def read_examples(path: Path, *, refused: list[RowRefused] | None = None) -> Iterator[Example]:
@@ -40,7 +40,7 @@ def read_examples(path: Path, *, refused: list[RowRefused] | None = None) -> Ite
             refused.append(reason)
 
 
-def read_row(row: Row | RowRefused) -> list[Example]:
+def read_row(row: DataRow | RowRefused) -> list[Example]:
     """The examples of one row: one for most, one for each answer of a dialogue."""
     if isinstance(row, RowRefused):
         raise row

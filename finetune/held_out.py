@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.bfcl import function_names, questions
-from finetune.readers.data_rows import Row, read_rows
+from finetune.readers.data_rows import DataRow, read_rows
 from finetune.readers.example import Example
 from grammars.errors import ConfigurationError
 
@@ -50,7 +50,7 @@ def refuse_held_out(path: Path) -> None:
         raise ConfigurationError(f"{path} is for measuring only, by its name: it must not be trained on")
     telling = {question for question in held_out_questions() if len(question.split()) >= TELLING_WORDS}
     for row in read_rows(path):
-        if not isinstance(row, Row):
+        if not isinstance(row, DataRow):
             continue
         place = f"{path}, line {row.line}"
         if is_held_out(row.value):

@@ -30,7 +30,7 @@ class Unreadable(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class DataRow:
     """One row: where it stands, and what it says."""
 
     path: Path
@@ -47,7 +47,7 @@ class Row:
         return RowRefused(self.path, self.line, reason)
 
 
-def read_rows(path: Path) -> Iterator[Row | RowRefused]:
+def read_rows(path: Path) -> Iterator[DataRow | RowRefused]:
     """Every row of a file, or in its place why it cannot be read. Empty lines are no rows.
 
     Nothing can be read after a fault in an array; of JSON lines only the one that is corrupt is lost. Raises
@@ -62,7 +62,7 @@ def read_rows(path: Path) -> Iterator[Row | RowRefused]:
     yield from array_rows(path, text) if text.lstrip().startswith("[") else line_rows(path, text)
 
 
-def line_rows(path: Path, text: str) -> Iterator[Row | RowRefused]:
+def line_rows(path: Path, text: str) -> Iterator[DataRow | RowRefused]:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
@@ -71,7 +71,7 @@ def line_rows(path: Path, text: str) -> Iterator[Row | RowRefused]:
                 yield RowRefused(path, number, f"no JSON: {error}")
 
 
-def array_rows(path: Path, text: str) -> Iterator[Row | RowRefused]:
+def array_rows(path: Path, text: str) -> Iterator[DataRow | RowRefused]:
     line, at = 1, 0
 
     def skip(characters: str) -> None:
@@ -97,9 +97,9 @@ def array_rows(path: Path, text: str) -> Iterator[Row | RowRefused]:
         yield RowRefused(path, line, "the array has no end")
 
 
-def row_of(path: Path, line: int, value: Any) -> Row | RowRefused:
+def row_of(path: Path, line: int, value: Any) -> DataRow | RowRefused:
     if isinstance(value, dict):
-        return Row(path=path, line=line, value=value)
+        return DataRow(path=path, line=line, value=value)
     return RowRefused(path, line, "a row is a JSON object")
 
 

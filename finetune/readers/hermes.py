@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from finetune.readers.data_rows import Row, Unreadable, field, optional_list
+from finetune.readers.data_rows import DataRow, Unreadable, field, optional_list
 from finetune.readers.dialogue import Dialogue, WrittenCall, result_text
 from finetune.readers.example import Example, decisions
 from finetune.readers.informal import tool_name
@@ -25,7 +25,7 @@ RESPONSE = re.compile(r"<tool_response>(.*?)</tool_response>", re.DOTALL)
 SPACE = re.compile(r"[\s,]*")
 
 
-def read_hermes(row: Row) -> list[Example]:
+def read_hermes(row: DataRow) -> list[Example]:
     dialogue = Dialogue()
     tools: list[Any] = optional_list(row.value, "tools")
     for turn in field(row.value, "conversations", list):

@@ -6,14 +6,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from finetune.readers.data_rows import Row, Unreadable, field, optional_list
+from finetune.readers.data_rows import DataRow, Unreadable, field, optional_list
 from finetune.readers.example import Example, decisions
 from grammars.conversation import Message
 from grammars.prompt import native_tool
 from grammars.tools import Tool, ToolCall
 
 
-def read_openai_log(row: Row) -> list[Example]:
+def read_openai_log(row: DataRow) -> list[Example]:
     tools = [read_tool(tool) for tool in optional_list(row.value, "tools")]
     messages = [read_message(message) for message in field(row.value, "messages", list)]
     return list(decisions(row.id, "openai", messages, tools))

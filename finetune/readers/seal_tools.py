@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from finetune.readers.data_rows import Row, Unreadable, field, read_rows
+from finetune.readers.data_rows import DataRow, Unreadable, field, read_rows
 from finetune.readers.example import Example
 from finetune.readers.informal import informal_tool, tool_name, typed
 from grammars.conversation import Message
@@ -27,7 +27,7 @@ OFFERED_BESIDE = 4
 RESULT = re.compile(r"API_call_\d+")
 
 
-def read_seal_tools(row: Row) -> list[Example]:
+def read_seal_tools(row: DataRow) -> list[Example]:
     calling = field(row.value, "calling", list)
     described = tools_beside(row.path.parent / "tool.jsonl")
     results: dict[str, str] = {}
@@ -87,7 +87,7 @@ def tools_beside(path: Path) -> dict[str, Mapping[str, Any]]:
         raise ConfigurationError(f"Seal-Tools needs its tools beside the questions: {path} is not there")
     tools: dict[str, Mapping[str, Any]] = {}
     for row in read_rows(path):
-        if not isinstance(row, Row):
+        if not isinstance(row, DataRow):
             raise row
         tools.setdefault(str(row.value.get("api_name")), row.value)
     return tools

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from finetune.readers.data_rows import Row, Unreadable, field
+from finetune.readers.data_rows import DataRow, Unreadable, field
 from finetune.readers.dialogue import Dialogue, WrittenCall
 from finetune.readers.example import Example, decisions
 from finetune.readers.hermes import turn_of
@@ -21,7 +21,7 @@ CONSTANTS = {"true": True, "false": False, "null": None}
 """JSON's words where Python has others: both occur."""
 
 
-def read_toolace(row: Row) -> list[Example]:
+def read_toolace(row: DataRow) -> list[Example]:
     dialogue = Dialogue()
     tools = read_tools(field(row.value, "system", str)) if "system" in row.value else []
     for turn in field(row.value, "conversations", list):

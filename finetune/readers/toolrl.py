@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 
-from finetune.readers.data_rows import Row, Unreadable, field
+from finetune.readers.data_rows import DataRow, Unreadable, field
 from finetune.readers.dialogue import Dialogue, WrittenCall
 from finetune.readers.example import Example
 from finetune.readers.informal import informal_tool, relaxed, typed
@@ -19,7 +19,7 @@ NUMBERED = re.compile(r"^\d+\. Name: ", re.MULTILINE)
 TURN = re.compile(r"<(user|think|tool_call|obs|response)>(.*?)</\1>", re.DOTALL)
 
 
-def read_toolrl(row: Row) -> list[Example]:
+def read_toolrl(row: DataRow) -> list[Example]:
     dialogue = Dialogue()
     for tag, text in turns(field(row.value, "input", str)):
         enter(dialogue, tag, text)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from finetune.readers.data_rows import Row, Unreadable, field, list_field
+from finetune.readers.data_rows import DataRow, Unreadable, field, list_field
 from finetune.readers.example import Example
 from finetune.readers.informal import informal_tool, relaxed, tool_name, typed
 from grammars.conversation import Message
 from grammars.tools import Tool
 
 
-def read_xlam(row: Row) -> list[Example]:
+def read_xlam(row: DataRow) -> list[Example]:
     tools = [read_tool(tool) for tool in list_field(row.value, "tools")]
     schemas = {tool.name: tool.parameters for tool in tools}
     calls = [written_call(call, schemas) for call in list_field(row.value, "answers")]

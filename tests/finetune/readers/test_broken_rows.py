@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from finetune.examples import read_row
-from finetune.readers.data_rows import Row, RowRefused
+from finetune.readers.data_rows import DataRow, RowRefused
 from tests.finetune.readers.test_forms import HERMES, RESULTS, TOOLACE, XLAM, openai_row
 from tests.finetune.readers.test_seal_tools import TOOLS, call
 from tests.finetune.readers.test_toolrl import INSTRUCTION
@@ -58,7 +58,7 @@ def changed(value: Any, way: tuple[Any, ...], new: Any) -> Any:
     return copy
 
 
-def is_read_or_refused(row: Row) -> None:
+def is_read_or_refused(row: DataRow) -> None:
     try:
         read_row(row)
     except RowRefused as error:
@@ -74,9 +74,9 @@ def is_read_or_refused(row: Row) -> None:
 def test_row_with_anything_in_any_place_is_read_or_refused(tmp_path: Path, form: str, data: st.DataObject) -> None:
     (tmp_path / "tool.jsonl").write_text("".join(f"{json.dumps(tool)}\n" for tool in TOOLS))
     valid = VALID[form]
-    assert read_row(Row(path=tmp_path / "rows.jsonl", line=7, value=valid))
+    assert read_row(DataRow(path=tmp_path / "rows.jsonl", line=7, value=valid))
     way = data.draw(st.sampled_from(places(valid)[1:]))
-    row = Row(path=tmp_path / "rows.jsonl", line=7, value=changed(valid, way, data.draw(ANYTHING)))
+    row = DataRow(path=tmp_path / "rows.jsonl", line=7, value=changed(valid, way, data.draw(ANYTHING)))
     is_read_or_refused(row)
 
 
@@ -95,4 +95,4 @@ def test_row_with_any_text_cut_short_is_read_or_refused(tmp_path: Path, form: st
 
     way = data.draw(st.sampled_from([way for way in places(valid) if isinstance(at(way), str) and at(way)]))
     cut = at(way)[: data.draw(st.integers(0, len(at(way)) - 1))]
-    is_read_or_refused(Row(path=tmp_path / "rows.jsonl", line=7, value=changed(valid, way, cut)))
+    is_read_or_refused(DataRow(path=tmp_path / "rows.jsonl", line=7, value=changed(valid, way, cut)))

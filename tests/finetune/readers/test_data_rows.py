@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from finetune.readers.data_rows import Row, RowRefused, read_rows
+from finetune.readers.data_rows import DataRow, RowRefused, read_rows
 from grammars.errors import ConfigurationError
 
 
-def read(tmp_path: Path, text: str) -> list[Row | RowRefused]:
+def read(tmp_path: Path, text: str) -> list[DataRow | RowRefused]:
     path = tmp_path / "data.json"
     path.write_text(text, encoding="utf-8")
     return list(read_rows(path))
@@ -30,7 +30,7 @@ def read(tmp_path: Path, text: str) -> list[Row | RowRefused]:
 def test_rows_of_lines_and_arrays_know_the_line_they_begin_in(tmp_path: Path, text: str, lines: list[int]) -> None:
     rows = read(tmp_path, text)
     assert [row.line for row in rows] == lines
-    assert all(isinstance(row, Row) and "a" in row.value for row in rows)
+    assert all(isinstance(row, DataRow) and "a" in row.value for row in rows)
 
 
 @pytest.mark.parametrize(
@@ -52,11 +52,11 @@ def test_corrupt_row_is_reported_with_its_line(tmp_path: Path, text: str, line: 
 
 def test_corrupt_line_costs_no_other_line(tmp_path: Path) -> None:
     rows = read(tmp_path, '{"a": 1}\nnonsense\n{"a": 3}\n')
-    assert [row.value["a"] if isinstance(row, Row) else None for row in rows] == [1, None, 3]
+    assert [row.value["a"] if isinstance(row, DataRow) else None for row in rows] == [1, None, 3]
 
 
 def test_row_is_named_by_its_id_or_its_line(tmp_path: Path) -> None:
-    ids = [row.id for row in read(tmp_path, '{"id": 7}\n{"id": "x"}\n{"b": 1}') if isinstance(row, Row)]
+    ids = [row.id for row in read(tmp_path, '{"id": 7}\n{"id": "x"}\n{"b": 1}') if isinstance(row, DataRow)]
     assert ids == ["data.json:7", "data.json:x", "data.json:3"]
 
 
