@@ -17,11 +17,12 @@ from tests.finetune.composed.requests import EXAMPLES, RHYMES, TAX, TOOLS, WEATH
 IN_A_PROCESS = """
 from finetune.composed.composer import Composer
 from finetune.synthetic.examples import synthetic_examples
-from tests.finetune.composed.requests import EXAMPLES, PARTY, TOOLS
+from tests.finetune.composed.requests import PARTY
+from tests.finetune.composed.test_composer import only
 
-print([*synthetic_examples(1, 20), *Composer([*EXAMPLES, PARTY], TOOLS).examples(1, 60)])
+print([*synthetic_examples(1, 20), *Composer([PARTY], (), only("repeated")).examples(1, 40)])
 """
-"""Composes from requests of which one has so many values that a set of their names is in an order of each process's."""
+"""Repeats a request of so many values that a set of their names is in an order of each process's own."""
 
 
 def only(kind: str) -> Composition:
