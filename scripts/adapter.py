@@ -42,7 +42,7 @@ def adapter(
             raise ConfigurationError(f"there is no checkpoint in {run}")
         size_bytes = ship_adapter(checkpoint, output, base)
     except ConfigurationError as error:
-        console.print(f"[red]{error}[/red]", soft_wrap=True)
+        console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
     shutil.copy(config, output / "training.toml")
     console.print(f"{checkpoint.name} of {run} is in {output}: {size_bytes / 1e6:.1f} MB", soft_wrap=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from data_files import tell_left_out
 from eval_evaluate import Files, Setup, evaluate
 from eval_gate import read_gating
 from eval_gate_view import draw_gating, show_gating
@@ -23,9 +24,6 @@ from rich.console import Console
 from finetune.bfcl import CATEGORIES
 from grammars.plan_forms import FORMS
 from serving.decode.round import RoundRequest
-
-SHOWN_REFUSALS = 20
-"""How many rows that were left out are shown with their reasons; all of them are counted."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Score polycall.")
 
@@ -143,13 +141,7 @@ def cases(
     """Answer the rows of a file with gold calls, and count the failure modes."""
     files = Files(output=output, json_file=json_file, compare=compare, plot=plot)
     questions, refused = file_questions(data, limit, tool_choice, skip=skip)
-    console = Console(stderr=True)
-    if refused:
-        console.print(f"{len(refused)} rows are left out", style="yellow")
-        for reason in refused[:SHOWN_REFUSALS]:
-            console.print(f"  {reason}", markup=False, highlight=False)
-        if len(refused) > SHOWN_REFUSALS:
-            console.print(f"  and {len(refused) - SHOWN_REFUSALS} more")
+    tell_left_out([*map(str, refused)], Console(stderr=True), what="rows")
     setup = Setup(
         settings={"model": model, "engine": engine, "device": device, "dtype": dtype},
         dialect=dialect,

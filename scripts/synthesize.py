@@ -12,24 +12,26 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+from data_files import examples_to_train_on, reason_of, tell_left_out
+from rich import box
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from train import tell_left_out
 
 from finetune.answered import answered
 from finetune.composed.composer import Composer
 from finetune.composed.tools_data import read_tools
-from finetune.examples import read_examples
-from finetune.held_out import Removed, refuse_held_out, without_held_out
-from finetune.readers.data_rows import RowRefused
+from finetune.held_out import Removed, without_held_out
 from finetune.readers.example import Example
 from finetune.readers.openai_logs import as_openai_log
 from finetune.synthetic.examples import synthetic_examples
 from grammars.errors import ConfigurationError, PolycallError
+
+MANY = 9
+"""From so many calls on, examples are counted together."""
 
 app = typer.Typer(add_completion=False)
 
@@ -53,61 +55,47 @@ def synthesize(
         whole = round(count * composed) if paths or described else 0
         made: list[Iterator[Example]] = [synthetic_examples(seed, count - whole)]
         if whole:
-            made.append(Composer(rows(paths, console), described).examples(seed, whole))
+            given = examples_to_train_on(paths, console, skip=True)
+            made.append(Composer(given, described).examples(seed, whole))
         examples = list(track(chain(*made), description="making", total=count, console=console))
         removed: list[Removed] = []
         examples = list(without_held_out(examples, removed))
-        tell_left_out([f"{one.example.id}: {one.reason}" for one in removed], console)
+        tell_left_out([*map(reason_of, removed)], console)
         chance = random.Random(seed)
         chance.shuffle(examples)
-        write(
-            output,
-            [one if chance.random() >= answer or len(one.waves) != 1 else answered(one, chance) for one in examples],
-        )
+        write(output, [with_answer(example, chance, answer) for example in examples])
     except (PolycallError, ValueError) as error:
-        console.print(f"[red]{error}[/red]", soft_wrap=True)
+        console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
     Console().print(table_of(examples))
 
 
-def rows(paths: list[Path], console: Console) -> list[Example]:
-    """The rows of data that can be used. Raises `ConfigurationError` for a file that may not be trained on."""
-    refused: list[RowRefused] = []
-    removed: list[Removed] = []
-    found: list[Example] = []
-    for path in paths:
-        refuse_held_out(path)
-        found += without_held_out(read_examples(path, refused=refused), removed)
-    tell_left_out([*map(str, refused), *(f"{one.example.id}: {one.reason}" for one in removed)], console)
-    return found
-
-
 def with_answer(example: Example, chance: random.Random, share: float) -> Example:
-    """The example, or by so great a chance, if no call of it waits for another, what comes after its calls."""
+    """The example, or by the chance of this share what comes after its calls, if none of them waits for another."""
     return answered(example, chance) if chance.random() < share and len(example.waves) == 1 else example
 
 
 def write(path: Path, examples: list[Example]) -> None:
-    """The file, whole or not at all."""
+    """The file, whole or not at all. Raises `ConfigurationError` where it cannot be written."""
     partial = path.with_name(f"{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("w", encoding="utf-8") as file:
             for example in examples:
-                row: dict[str, Any] = as_openai_log(example)
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                file.write(json.dumps(as_openai_log(example), ensure_ascii=False) + "\n")
         partial.rename(path)
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be written: {error}") from error
 
 
 def table_of(examples: list[Example]) -> Table:
-    """How many calls the examples ask for, by where they come from."""
-    counts = Counter((example.source, len(example.calls)) for example in examples)
-    most = max((calls for _, calls in counts), default=0)
-    table = Table("calls", *map(str, range(most + 1)), "all")
+    """How many calls the examples ask for, by where they come from: as wide as a terminal, whatever they ask for."""
+    counts = Counter((example.source, min(len(example.calls), MANY)) for example in examples)
+    table = Table("calls", box=box.SIMPLE, padding=0)
+    for column in (*map(str, range(MANY)), f"{MANY}+", "all"):
+        table.add_column(column, justify="right", no_wrap=True)
     for source in sorted({source for source, _ in counts}):
-        numbers = [counts[source, calls] for calls in range(most + 1)]
+        numbers = [counts[source, calls] for calls in range(MANY + 1)]
         table.add_row(source, *(str(number or "") for number in numbers), str(sum(numbers)))
     return table
 

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from data_files import examples_to_train_on, tell_left_out
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from finetune.checkpoints import latest_checkpoint
-from finetune.examples import RowRefused, read_examples
-from finetune.held_out import Removed, refuse_held_out, without_held_out
 from finetune.layouts import rows_in_layout
 from finetune.lessons import example_lessons
 from finetune.readers.example import Example
@@ -33,9 +32,6 @@ from grammars.tokenizer import Tokenizer
 from serving.engines.transformers.tokenizer import load_tokenizer
 from serving.models.catalogue import resolve_model
 from serving.models.trained import write_trained
-
-SHOWN = 10
-"""How many of the examples that are left out are shown with their reasons; all of them are counted."""
 
 app = typer.Typer(add_completion=False)
 
@@ -55,7 +51,7 @@ def train(
         base = resolve_model(settings.model)
         tokenizer, _ = load_tokenizer(base)
         dialect = trained_dialect(tokenizer)
-        read = read_all(data, console, skip=skip)
+        read = examples_to_train_on(data, console, skip=skip)
         examples = selected(read, settings.examples)
         if len(examples) < len(read):
             console.print(f"{len(read) - len(examples)} examples are not {settings.examples!r}, and left out")
@@ -68,29 +64,9 @@ def train(
         assert checkpoint is not None  # the last step writes one
         write_trained(base, checkpoint, output / "model", dialect)
     except PolycallError as error:
-        console.print(f"[red]{error}[/red]", soft_wrap=True)
+        console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
     console.print(f"the model is in {output / 'model'}: scripts/serve --model {output / 'model'}")
-
-
-def read_all(paths: list[Path], console: Console, *, skip: bool) -> list[Example]:
-    """The examples of all files that may be trained on. Raises `ConfigurationError` for a file that may not be."""
-    refused: list[RowRefused] = []
-    removed: list[Removed] = []
-    found: list[Example] = []
-    for path in paths:
-        refuse_held_out(path)
-        found += without_held_out(read_examples(path, refused=refused if skip else None), removed)
-    reasons = [*map(str, refused), *(f"{one.example.id}: {one.reason}" for one in removed)]
-    tell_left_out(reasons, console)
-    return found
-
-
-def tell_left_out(reasons: list[str], console: Console) -> None:
-    if reasons:
-        console.print(f"{len(reasons)} examples are left out:")
-        for reason in reasons[:SHOWN]:
-            console.print(f"  {reason}", soft_wrap=True)
 
 
 def rows_of(
@@ -102,7 +78,11 @@ def rows_of(
     *,
     skip: bool,
 ) -> list[Row]:
-    """Each example as a packed row or as a row for each stream, of the calls that need no other's result."""
+    """Each example as a packed row or as a row for each stream, of the calls that need no other's result.
+
+    Raises `ConfigurationError` where there is nothing to learn from, and, unless `skip` leaves it out, for an example
+    that cannot be taught or is longer than the settings allow.
+    """
     taught, reasons = 0, []
     rows: list[Row] = []
     with Progress(console=console) as progress:
@@ -113,7 +93,7 @@ def rows_of(
                     example.conversation, calls, dialect, tokenizer, settings.weights.weights, text=example.text
                 )
                 made = rows_in_layout(prefix, lessons, packed=settings.packed)
-                longest = max(map(len, made), default=0)
+                longest = max(map(len, made))
                 if longest > settings.example_tokens:
                     raise RequestError(f"its {longest} tokens are more than example_tokens, {settings.example_tokens}")
             except (PolycallError, ValueError) as error:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from io import StringIO
 from pathlib import Path
 
-from synthesize import app
+from rich.console import Console
+from synthesize import MANY, app, table_of
 from typer.testing import CliRunner
 
 from finetune.examples import read_examples
+from finetune.readers.example import Example
 from finetune.readers.openai_logs import as_openai_log
-from tests.finetune.composed.requests import EXAMPLES, TOOLS
+from grammars.conversation import Message
+from tests.finetune.composed.requests import EXAMPLES, TOOLS, WEATHER
 
 
 def synthesize(output: Path, *options: str) -> tuple[int, str]:
@@ -58,3 +62,22 @@ def test_a_tool_that_cannot_be_offered_is_named_with_its_place_and_nothing_is_wr
     assert code == 1
     assert "line 2" in said.replace("\n", " ")
     assert not list(tmp_path.glob("made*"))
+
+
+def test_the_table_fits_a_terminal_however_many_calls_there_are() -> None:
+    made = [
+        Example.build(
+            id=str(count),
+            source="composed dependent",
+            messages=[Message(role="user", text="x")],
+            tools=[WEATHER],
+            calls=[(WEATHER.name, {"city": "Rome", "days": day}) for day in range(count)],
+        )
+        for count in (0, 1, MANY - 1, MANY, MANY, 16)
+    ]
+    console = Console(file=StringIO(), width=80)
+    console.print(table_of(made * 300))
+    assert isinstance(console.file, StringIO)
+    head, row = [line.split() for line in console.file.getvalue().splitlines() if line[:1] == " " and line.strip("─ ")]
+    assert head == ["calls", *map(str, range(MANY)), f"{MANY}+", "all"]
+    assert row == ["composed", "dependent", "300", "300", "300", "900", "1800"]

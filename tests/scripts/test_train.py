@@ -14,13 +14,14 @@ from tests.finetune.small_models import ROW, small_model
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
 
-def trained(folder: Path, settings: str) -> tuple[int, str]:
+def trained(folder: Path, settings: str, *options: str) -> tuple[int, str]:
     """Exit code and what was said, after one step on two equal examples of two calls."""
     base = small_model(folder / "base", "smollm2")
     config, data = folder / "run.toml", folder / "rows.jsonl"
     config.write_text(f'model = "{base}"\nsteps = 1\nbatch_tokens = 100000\n{settings}\n[lora]\nrank = 2\n')
     data.write_text(f"{json.dumps(ROW)}\n" * 2)
-    answer = CliRunner().invoke(train.app, [str(config), "--data", str(data), "--output", str(folder / "out")])
+    given = [str(config), "--data", str(data), "--output", str(folder / "out"), *options]
+    answer = CliRunner().invoke(train.app, given)
     return answer.exit_code, answer.stderr
 
 
@@ -41,3 +42,23 @@ def test_examples_that_are_not_selected_are_not_learned_from(
     found, said = trained(tmp_path, f'examples = "{examples}"')
     assert found == code, said
     assert told in said
+
+
+def test_an_example_that_is_longer_than_a_pass_is_learned_from_and_one_that_is_too_long_is_not(tmp_path: Path) -> None:
+    code, said = trained(tmp_path, "pass_tokens = 30")
+    assert code == 0, said
+    code, said = trained(tmp_path, "example_tokens = 30")
+    assert code == 1
+    assert "tokens are more than example_tokens, 30" in said
+    code, said = trained(tmp_path, "example_tokens = 30", "--skip")
+    assert code == 1
+    assert "2 examples are left out" in said
+    assert "there is no example to learn from" in said
+
+
+def test_settings_that_are_refused_are_told_with_their_brackets(tmp_path: Path) -> None:
+    config = tmp_path / "run.toml"
+    config.write_text('model = "m"\nsteps = 1\nquantize = "4bit"\n')
+    answer = CliRunner().invoke(train.app, [str(config), "--data", "rows.jsonl", "--output", str(tmp_path / "out")])
+    assert answer.exit_code == 1
+    assert "there must be an adapter to train: [lora]" in answer.stderr
