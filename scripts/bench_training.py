@@ -50,12 +50,15 @@ class LayoutRow:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingReport:
-    """All layouts on the same examples; `left_out` of those drawn did not fit a pass or could not be taught."""
+    """All layouts on the same examples; `left_out` of those drawn had a row of more than `example_tokens`, or could not
+    be taught.
+    """
 
     model: str
     data: str
     examples: int
     left_out: int
+    example_tokens: int
     pass_tokens: int
     repeats: int
     layouts: list[LayoutRow]
@@ -92,6 +95,7 @@ def measure_training(
         data=data.name,
         examples=len(taken),
         left_out=left_out,
+        example_tokens=settings.example_tokens,
         pass_tokens=settings.pass_tokens,
         repeats=repeats,
         layouts=found,
@@ -117,11 +121,13 @@ def layouts_of(
         made = [
             rows_in_layout(prefix, taught, packed=packed) for taught in (lessons, heads) for packed in (True, False)
         ]
-        if all(len(row) <= settings.pass_tokens for rows in made for row in rows):
+        if all(len(row) <= settings.example_tokens for rows in made for row in rows):
             found.append(dict(zip(LAYOUTS, made, strict=True)))
         if len(found) == count:
             return found, drawn - count
-    raise ConfigurationError(f"{data} has {len(found)} examples that fit a pass, not {count}")
+    raise ConfigurationError(
+        f"{data} has {len(found)} examples of at most {settings.example_tokens} tokens in every layout, not {count}"
+    )
 
 
 def step_seconds(
