@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from random import Random
 
 import pytest
@@ -11,7 +12,16 @@ from finetune.synthetic.examples import synthetic_examples
 from tests.finetune.composed.requests import EXAMPLES
 
 
-def test_every_call_has_a_result_and_the_answer_says_each_ones_values() -> None:
+def said_of(result: str) -> str:
+    """What an answer says of a result that the model reads like this."""
+    try:
+        value = json.loads(result)
+    except ValueError:
+        return f": {result}."
+    return ": no result, since " if isinstance(value, dict) and "error" in value else f": {in_words(value)}."
+
+
+def test_every_call_has_a_result_and_the_answer_says_all_their_values_in_order() -> None:
     with_calls = [example for example in synthetic_examples(3, 80) if example.calls]
     assert len(with_calls) > 40
     for seed, example in enumerate(with_calls):
@@ -20,7 +30,11 @@ def test_every_call_has_a_result_and_the_answer_says_each_ones_values() -> None:
         assert (asked.role, made.calls, later.calls) == ("user", example.calls, ())
         assert [result.call_id for result in results] == [call.id for call in example.calls]
         assert later.conversation.tools == example.conversation.tools
-        assert later.text.count(": ") >= len(example.calls)
+        told = later.text
+        for result in results:
+            words = said_of(result.text)
+            assert words in told, later.text
+            told = told.partition(words)[2]
 
 
 def test_the_same_chance_makes_the_same_results() -> None:

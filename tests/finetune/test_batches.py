@@ -40,9 +40,9 @@ def test_epochs_differ_and_seeds_do() -> None:
     assert first != other
 
 
-@given(st.lists(st.integers(1, 40), min_size=1, max_size=15), st.integers(50, 90))
-def test_passes_hold_every_row_once_within_their_room(sizes: list[int], room: int) -> None:
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=15), st.integers(1, 90))
+def test_passes_hold_every_row_once_within_their_room_or_one_row_that_is_longer(sizes: list[int], room: int) -> None:
     rows = [packed_row(range(size), [Lesson(kind="call", written=(1,), weights=(1.0,))]) for size in sizes]
     groups = passes(rows, room)
     assert sorted(len(row) for group in groups for row in group) == sorted(sizes)
-    assert all(sum(map(len, group)) <= room for group in groups)
+    assert all(len(group) == 1 or sum(map(len, group)) <= room for group in groups)

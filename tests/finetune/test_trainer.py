@@ -14,6 +14,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from finetune.checkpoints import KEPT, latest_checkpoint, write_checkpoint
 from finetune.trainer import LOSSES, StepLoss, Trainer, rate_factor
@@ -110,6 +112,28 @@ def test_computing_layers_once_more_changes_nothing(tmp_path: Path, lora: bool) 
         found.append(losses(folder))
     assert found[0] == pytest.approx(found[1], abs=1e-5)
     assert found[0][-1] != pytest.approx(found[0][0], abs=1e-5)
+
+
+@pytest.mark.parametrize("lora", [True, False], ids=["adapter", "all weights"])
+def test_what_bfloat16_rounds_away_of_each_step_adds_up_also_over_a_break(tmp_path: Path, lora: bool) -> None:
+    made, models = (
+        config(12, lora=lora, dtype="bfloat16", learning_rate=1e-3, checkpoint_steps=6),
+        model_folder(tmp_path),
+    )
+    Trainer(made, models, tmp_path / "whole").run(examples(), lambda _: None)
+
+    def broken_off(done: StepLoss) -> None:
+        if done.step == 8:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        Trainer(made, models, tmp_path / "broken").run(examples(), broken_off)
+    Trainer(made, models, tmp_path / "broken").run(examples(), lambda _: None)
+    assert losses(tmp_path / "broken") == losses(tmp_path / "whole")
+    if not lora:
+        weights = load_file(tmp_path / "whole" / "step-00000012" / "model.safetensors")["model.norm.weight"]
+        assert weights.dtype == torch.bfloat16
+        assert (weights != 1).any()  # no step alone is as large as half of what bfloat16 tells from 1
 
 
 def test_disk_that_is_full_is_told_and_costs_no_checkpoint(tmp_path: Path) -> None:
