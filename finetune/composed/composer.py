@@ -56,7 +56,10 @@ class Composition:
 
 
 class Composer:
-    """Composes from the requests for one call among these examples, and from tools alone."""
+    """Composes from the requests for one call among these examples, and from tools alone.
+
+    Raises `ValueError` where there is neither.
+    """
 
     def __init__(
         self, examples: Sequence[Example], tools: Sequence[Tool] = (), composition: Composition | None = None
@@ -72,7 +75,10 @@ class Composer:
             raise ValueError("there is no request for one call, and no tool, to compose from")
 
     def examples(self, seed: int, count: int) -> Iterator[Example]:
-        """So many examples, the same ones for the same seed."""
+        """So many examples, the same ones for the same seed: each depends on the seed and its number alone.
+
+        Raises `ValueError` where nothing of what there is can be composed to one of a kind that is drawn.
+        """
         kinds = vars(self._composition.shares)
         for number in range(count):
             chance = random.Random(f"{seed} {number}")
@@ -115,7 +121,7 @@ class Composer:
 
     def _single(self, chance: random.Random) -> Asked | None:
         request = self._request(chance)
-        return None if request is None else single(request, self._values, 1, chance)
+        return None if request is None else single(request)
 
     def _repeated(self, chance: random.Random) -> Asked | None:
         request = self._request(chance)

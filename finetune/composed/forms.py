@@ -30,7 +30,7 @@ Form = Callable[[Spoken, Values, int, random.Random], Asked | None]
 """A form of asking for so many calls of one tool."""
 
 
-def single(spoken: Spoken, _values: Values, _count: int, _chance: random.Random) -> Asked | None:
+def single(spoken: Spoken) -> Asked:
     """The request as it is."""
     return asked(spoken, spoken.text, [{}])
 
@@ -153,6 +153,7 @@ def lower_first(text: str) -> str:
 
 
 def asked(spoken: Spoken, text: str, changes: Sequence[Mapping[str, Any]]) -> Asked:
+    """The text with a call for each of the changes to the request's own arguments."""
     calls = tuple((spoken.tool.name, {**spoken.arguments, **change}) for change in changes)
     return Asked(text=text, tools=(spoken.tool,), calls=calls)
 

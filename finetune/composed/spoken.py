@@ -28,6 +28,7 @@ class Slot:
     quotes: tuple[str, str] = ("", "")
 
     def written(self, value: Any) -> str:
+        """Another value as it stands there."""
         return f"{self.quotes[0]}{said(value)}{self.quotes[1]}"
 
 
@@ -132,6 +133,6 @@ def in_words(name: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).replace("_", " ").lower()
 
 
-def listed(words: list[str], last: str = "and") -> str:
+def listed(words: list[str]) -> str:
     """`a, b and c`."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}"
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -90,6 +90,16 @@ def test_a_dependent_call_needs_the_first_ones_result() -> None:
         assert "1" in map(call_meant, then.arguments.values())
 
 
+def test_a_kept_example_says_and_calls_what_it_did_of_the_tools_that_it_calls() -> None:
+    kept = {example.request: example for example in EXAMPLES}
+    for example in Composer(EXAMPLES, TOOLS, only("kept")).examples(1, 20):
+        before = kept[example.request]
+        assert [(call.name, call.arguments) for call in example.calls] == [
+            (call.name, call.arguments) for call in before.calls
+        ]
+        assert all(tool in example.conversation.tools for tool in before.conversation.tools)
+
+
 def test_nothing_is_composed_from_nothing() -> None:
     with pytest.raises(ValueError, match="no request for one call, and no tool"):
         Composer([], [])
