@@ -14,13 +14,19 @@ from grammars.conversation import Message
 
 SOURCE = "synthetic"
 
+ATTEMPTS = 1000
+"""So often another form is drawn before the settings are held to allow none."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticSettings:
     """What the stream is made of. Weights need not add up to 1.
 
     `calls` weighs the number of calls where there are several to choose from, `forms` the ways of asking for calls of
-    one tool or, for the last four, of several. `no_call` is the share of requests that no offered tool can answer.
+    one tool or, for the last four, of several. `no_call` is the share of requests that no offered tool can answer, and
+    `chat` the share of these that ask for no tool at all. `distractors` weighs how many tools are offered beside those
+    that are called, from none on. `renamed` is the share of tools that have other names than their usual ones, and
+    `opening` that of requests with a sentence before them that asks for nothing.
     """
 
     no_call: float = 0.2
@@ -90,13 +96,19 @@ def synthetic_example(seed: int, index: int, settings: SyntheticSettings) -> Exa
 
 
 def something_to_call(tools: Catalogue, settings: SyntheticSettings, random: Random) -> Asked:
-    """A request in one of the forms; another is drawn where a tool has no template for one."""
-    while True:
+    """A request in one of the forms; another is drawn where a tool has no template for one.
+
+    Raises `ValueError` where no form of these settings asks for as many calls as they want.
+    """
+    for _ in range(ATTEMPTS):
         form = random.choices(list(settings.forms), list(settings.forms.values()))[0]
         count = random.choices(list(settings.calls), list(settings.calls.values()))[0]
         asked = in_form(form, count, tools, random)
         if asked is not None:
             return asked
+    raise ValueError(
+        f"no request in the forms {', '.join(settings.forms)} has {' or '.join(map(str, settings.calls))} calls"
+    )
 
 
 def in_form(form: str, count: int, tools: Catalogue, random: Random) -> Asked | None:

@@ -232,11 +232,12 @@ def blocks(parts: Sequence[tuple[Entry, int]], random: Random) -> Asked | None:
 
 def joint(request: Joint, random: Random) -> Asked:
     """Several tools that take the same values, said once."""
-    kinds: dict[str, Value] = {}
+    shared: dict[str, Value] = {}
     for entry in request.entries:
-        kinds.update({name: entry.arguments[name].kind.draw(random) for name in sorted(entry.required - kinds.keys())})
-    text = sentence(fill(random.choice(request.asks), texts(kinds)), random)
-    calls = tuple(meant(entry, {name: kinds[name] for name in sorted(entry.required)}) for entry in request.entries)
+        missing = sorted(entry.required - shared.keys())
+        shared |= {name: entry.arguments[name].kind.draw(random) for name in missing}
+    text = sentence(fill(random.choice(request.asks), texts(shared)), random)
+    calls = tuple(meant(entry, {name: shared[name] for name in entry.required}) for entry in request.entries)
     return Asked(text=text, calls=calls)
 
 

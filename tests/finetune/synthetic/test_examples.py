@@ -121,6 +121,12 @@ def test_settings_decide_what_the_stream_is_made_of() -> None:
         assert tool.name in {entry.names[0] for entry in catalogue().entries}
 
 
+def test_settings_that_allow_no_request_are_refused() -> None:
+    settings = replace(DEFAULT, no_call=0.0, forms={"crossed": 1.0}, calls={5: 1.0})
+    with pytest.raises(ValueError, match="no request in the forms crossed has 5 calls"):
+        list(synthetic_examples(1, 1, settings))
+
+
 def test_renamed_tool_keeps_its_arguments_under_names_that_differ() -> None:
     for index, entry in enumerate(catalogue().entries):
         tool = named(entry, catalogue().synonyms, Random(index), renamed=True)
