@@ -54,7 +54,9 @@ def refuse_other_settings(folder: Path, config: TrainingConfig) -> None:
         changed = "; ".join(
             f"{name} was {json.dumps(was.get(name))}, not {json.dumps(told.get(name))}" for name in names
         )
-        raise ConfigurationError(f"the run in {folder} has begun with other settings: {changed}; give another folder")
+        raise ConfigurationError(
+            f"the run in {folder} has begun with other settings, and others need a folder of their own: {changed}"
+        )
 
 
 def is_more(told: Mapping[str, Any], was: Mapping[str, Any]) -> bool:

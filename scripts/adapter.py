@@ -2,8 +2,8 @@
 
 scripts/adapter CONFIG --run FOLDER --output serving/models/adapters/NAME
 
-The last checkpoint's adapter is rounded to bfloat16; CONFIG, with which it was trained, is put beside it. The model
-card, README.md, is written by hand and left as it is.
+The last checkpoint's adapter is rounded to bfloat16; CONFIG, with which it was trained, is put beside it. If the run
+had other settings, that is refused. The model card, README.md, is written by hand and left as it is.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from rich.console import Console
 from safetensors.torch import load_file, save
 
 from finetune.checkpoints import latest_checkpoint
+from finetune.run_settings import refuse_other_settings
 from finetune.training_config import load_training_config
 from grammars.errors import ConfigurationError
 from serving.models.adapter import ADAPTER_SETTINGS, ADAPTER_WEIGHTS, MOST_BYTES, adapter_scale
@@ -36,7 +37,9 @@ def adapter(
     """Copy the last checkpoint's adapter, in bfloat16, to where the package has it."""
     console = Console(stderr=True)
     try:
-        base = upstream_of(load_training_config(config).model)
+        settings = load_training_config(config)
+        refuse_other_settings(run, settings)
+        base = upstream_of(settings.model)
         checkpoint = latest_checkpoint(run)
         if checkpoint is None:
             raise ConfigurationError(f"there is no checkpoint in {run}")

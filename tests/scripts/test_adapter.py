@@ -15,6 +15,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
+from finetune.run_settings import write_settings
+from finetune.training_config import TrainingConfig
 from serving.models.adapter import ADAPTER_SETTINGS, ADAPTER_WEIGHTS, adapter_fingerprint
 from tests.finetune.training_run import model_folder
 
@@ -75,6 +77,14 @@ def test_adapter_that_is_too_large_is_refused_and_nothing_is_written(
     result, output = shipped(run)
     assert result.exit_code == 1
     assert "lower rank" in result.output
+    assert not output.exists()
+
+
+def test_settings_that_are_not_those_of_the_run_are_refused(run: Path) -> None:
+    write_settings(run, TrainingConfig(model="smollm2-135m", steps=40, learning_rate=0.5))
+    result, output = shipped(run)
+    assert result.exit_code == 1
+    assert "learning_rate was 0.5, not 0.0002" in result.output
     assert not output.exists()
 
 
