@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,27 +48,20 @@ def read_gating(tally: Path, outline: Path, sequential: Path | None) -> list[Gat
 
     Raises `ConfigurationError` if a folder holds no run of its kind, or the runs are not of the same cases and model.
     """
-    tallied = read_run(tally)
-    for place, (line, _) in tallied.items():
-        if line.sure_tally != 0:
-            raise ConfigurationError(f"{tally}: {place} is of no run with --sure-tally 0, which always takes the tally")
-    outlined = read_run(outline)
-    for place, (line, _) in outlined.items():
-        if line.plan_form != "outline":
-            raise ConfigurationError(f"{outline}: {place} is of no run with --plan-form outline")
-    others = [(outline, outlined)]
-    streamed = read_run(sequential) if sequential else None
-    if sequential and streamed is not None:
-        for place, (line, _) in streamed.items():
-            if line.decoding != "sequential":
-                raise ConfigurationError(f"{sequential}: {place} is of no run with --decoding sequential")
-        others.append((sequential, streamed))
-    for folder, run in others:
-        check_same_run(tallied, run, folder)
+    tallied = run_with(tally, "--sure-tally 0", lambda line: line.sure_tally == 0)
+    outlined = run_with(outline, "--plan-form outline", lambda line: line.plan_form == "outline")
+    check_same_run(tallied, outlined, outline)
+    streamed = None
+    if sequential is not None:
+        streamed = run_with(sequential, "--decoding sequential", lambda line: line.decoding == "sequential")
+        check_same_run(tallied, streamed, sequential)
     groups = [[name] for name in tallied]
     if len(groups) > 1:
         groups.append(list(tallied))
-    (model,) = {line.model for line, _ in tallied.values()}
+    models = {line.model: None for line, _ in tallied.values()}
+    if len(models) > 1:
+        raise ConfigurationError(f"{tally} has cases of several models: {', '.join(models)}")
+    [model] = models
     return [
         gating(
             names[0] if len(names) == 1 else TOGETHER,
@@ -82,13 +75,22 @@ def read_gating(tally: Path, outline: Path, sequential: Path | None) -> list[Gat
 
 
 def read_run(folder: Path) -> Run:
-    """The files of cases in a folder, by their category."""
+    """The files of cases in a folder, by their category. Raises `ConfigurationError` if there is none."""
     run: Run = {}
     for path in sorted(folder.glob(f"*{ENDING}")):
         line, cases = read_cases(path)
         run[line.category] = (line, [case.scored for case in cases])
     if not run:
         raise ConfigurationError(f"{folder} has no file of cases, which scripts/eval writes to --output")
+    return run
+
+
+def run_with(folder: Path, option: str, is_so: Callable[[RunLine], bool]) -> Run:
+    """The same of a run with this option. Raises `ConfigurationError` if it is one of another kind."""
+    run = read_run(folder)
+    for category, (line, _) in run.items():
+        if not is_so(line):
+            raise ConfigurationError(f"{folder}: {category} is of no run with {option}")
     return run
 
 

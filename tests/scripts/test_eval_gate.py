@@ -188,6 +188,14 @@ def test_runs_that_cannot_be_put_together_are_refused(
         read_gating(*folders)
 
 
+def test_folder_with_cases_of_several_models_is_refused(tmp_path: Path) -> None:
+    for category, model in (("parallel", "trained"), ("irrelevance", "other")):
+        write(tmp_path / "tally", replace(RUN, category=category, model=model), [])
+        write(tmp_path / "outline", replace(OUTLINE, category=category, model=model), [])
+    with pytest.raises(ConfigurationError, match="several models: other, trained"):
+        read_gating(tmp_path / "tally", tmp_path / "outline", None)
+
+
 def test_folder_without_cases_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="has no file of cases"):
         read_gating(tmp_path, tmp_path, None)
