@@ -30,13 +30,13 @@ MERGING = 1
 """Likewise of what the merging of an adapter writes."""
 
 
+Make = Callable[[Path, Progress], Path]
+"""Makes the folder of a model somewhere in a working folder that is new and empty."""
+
+
 def models_cache() -> Path:
     """Where converted models are kept: `$POLYCALL_CACHE/models`, by default `~/.cache/polycall/models`."""
     return Path(os.environ.get("POLYCALL_CACHE") or "~/.cache/polycall").expanduser() / "models"
-
-
-Make = Callable[[Path, Progress], Path]
-"""Makes the folder of a model somewhere in a working folder that is new and empty."""
 
 
 def converted_once(
@@ -73,6 +73,10 @@ def merged_once(cache: Path, name: str, *, fingerprint: str, base: Path, adapter
 
 
 def made_once(cache: Path, name: str, *, fingerprint: str, make: Make, needed_bytes: int) -> Path:
+    """The folder of a model, made first if the cache does not have it, by one process of all that ask for it.
+
+    Raises `ConfigurationError` where there is no room for it, or the cache cannot be written.
+    """
     folder = cache / f"{name}-{sha256(fingerprint.encode()).hexdigest()[:12]}"
     if folder.is_dir():
         return folder
