@@ -7,11 +7,11 @@ catalogue of tools of polycall's own; where rows of data or tools are given, oth
 from __future__ import annotations
 
 import json
-import random
 from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
+from random import Random
 from typing import Annotated
 
 import typer
@@ -61,18 +61,18 @@ def synthesize(
         removed: list[Removed] = []
         examples = list(without_held_out(examples, removed))
         tell_left_out([*map(reason_of, removed)], console)
-        chance = random.Random(seed)
-        chance.shuffle(examples)
-        write(output, [with_answer(example, chance, answer) for example in examples])
+        random = Random(seed)
+        random.shuffle(examples)
+        write(output, [with_answer(example, random, answer) for example in examples])
     except (PolycallError, ValueError) as error:
         console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
     Console().print(table_of(examples))
 
 
-def with_answer(example: Example, chance: random.Random, share: float) -> Example:
+def with_answer(example: Example, random: Random, share: float) -> Example:
     """The example, or by the chance of this share what comes after its calls, if none of them waits for another."""
-    return answered(example, chance) if chance.random() < share and len(example.waves) == 1 else example
+    return answered(example, random) if random.random() < share and len(example.waves) == 1 else example
 
 
 def write(path: Path, examples: list[Example]) -> None:

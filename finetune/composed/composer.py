@@ -6,10 +6,10 @@ does not learn to count. So requests are put together and repeated with other va
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from random import Random
 
 from finetune.composed.forms import REPEATED, Asked, single, together
 from finetune.composed.spoken import Spoken, spoken, spoken_of
@@ -81,29 +81,29 @@ class Composer:
         """
         kinds = vars(self._composition.shares)
         for number in range(count):
-            chance = random.Random(f"{seed} {number}")
-            [kind] = chance.choices(list(kinds), list(kinds.values()))
-            yield self._example(kind, f"composed-{seed}-{number}", chance)
+            random = Random(f"{seed} {number}")
+            [kind] = random.choices(list(kinds), list(kinds.values()))
+            yield self._example(kind, f"composed-{seed}-{number}", random)
 
-    def _example(self, kind: str, id: str, chance: random.Random) -> Example:
+    def _example(self, kind: str, id: str, random: Random) -> Example:
         for _ in range(ATTEMPTS):
-            asked = getattr(self, f"_{kind}")(chance)
+            asked = getattr(self, f"_{kind}")(random)
             if asked is None:
                 continue
             try:
-                return self._offered(asked, id, f"composed {kind}", chance)
+                return self._offered(asked, id, f"composed {kind}", random)
             except Unreadable:  # values that this tool's schema does not take
                 continue
         raise ValueError(f"nothing of what there is can be composed to a request of the kind {kind!r}")
 
-    def _offered(self, asked: Asked, id: str, source: str, chance: random.Random) -> Example:
+    def _offered(self, asked: Asked, id: str, source: str, random: Random) -> Example:
         tools = list(asked.tools)
         names = {tool.name for tool in tools}
-        beside = chance.choice(self._composition.beside) if asked.calls else 0
-        for tool in chance.sample(self._tools, min(beside, len(self._tools))):
+        beside = random.choice(self._composition.beside) if asked.calls else 0
+        for tool in random.sample(self._tools, min(beside, len(self._tools))):
             if tool.name not in names and not is_like(tool, asked.tools):
                 tools.append(tool)
-        chance.shuffle(tools)
+        random.shuffle(tools)
         return Example.build(
             id=id,
             source=source,
@@ -112,44 +112,44 @@ class Composer:
             calls=asked.calls,
         )
 
-    def _request(self, chance: random.Random) -> Spoken | None:
+    def _request(self, random: Random) -> Spoken | None:
         """A request for one call."""
-        from_schema = bool(self._described) and chance.random() < self._composition.from_schema
+        from_schema = bool(self._described) and random.random() < self._composition.from_schema
         if from_schema or not self._requests:
-            return spoken_of(chance.choice(self._described), self._values, chance)
-        return chance.choice(self._requests)
+            return spoken_of(random.choice(self._described), self._values, random)
+        return random.choice(self._requests)
 
-    def _single(self, chance: random.Random) -> Asked | None:
-        request = self._request(chance)
+    def _single(self, random: Random) -> Asked | None:
+        request = self._request(random)
         return None if request is None else single(request)
 
-    def _repeated(self, chance: random.Random) -> Asked | None:
-        request = self._request(chance)
+    def _repeated(self, random: Random) -> Asked | None:
+        request = self._request(random)
         if request is None:
             return None
-        asked = chance.choice(REPEATED)(request, self._values, chance.choice(self._composition.counts), chance)
+        asked = random.choice(REPEATED)(request, self._values, random.choice(self._composition.counts), random)
         return asked if asked is not None and len(asked.text) <= LONGEST_REQUEST else None
 
-    def _mixed(self, chance: random.Random) -> Asked | None:
+    def _mixed(self, random: Random) -> Asked | None:
         parts: list[Asked] = []
-        for _ in range(chance.choice([2, 2, 2, 3, 3, 4])):
-            part = self._repeated(chance) if chance.random() < 0.35 else self._single(chance)
+        for _ in range(random.choice([2, 2, 2, 3, 3, 4])):
+            part = self._repeated(random) if random.random() < 0.35 else self._single(random)
             if part is not None and not any(is_like(part.tools[0], one.tools) for one in parts):
                 parts.append(part)
-        return together(parts, chance) if len(parts) > 1 else None
+        return together(parts, random) if len(parts) > 1 else None
 
-    def _nothing(self, chance: random.Random) -> Asked | None:
-        part = self._repeated(chance) if chance.random() < 0.3 else self._single(chance)
+    def _nothing(self, random: Random) -> Asked | None:
+        part = self._repeated(random) if random.random() < 0.3 else self._single(random)
         if part is None:
             return None
-        others = chance.sample(self._tools, min(len(self._tools), chance.choice([1, 1, 2, 3, 4])))
+        others = random.sample(self._tools, min(len(self._tools), random.choice([1, 1, 2, 3, 4])))
         tools = tuple(tool for tool in others if not is_like(tool, part.tools))
         return replace(part, tools=tools, calls=()) if tools else None
 
-    def _kept(self, chance: random.Random) -> Asked | None:
+    def _kept(self, random: Random) -> Asked | None:
         if not self._examples:
             return None
-        example = chance.choice(self._examples)
+        example = random.choice(self._examples)
         called = {call.name for call in example.calls}
         return Asked(
             text=example.request,
@@ -157,18 +157,18 @@ class Composer:
             calls=tuple((call.name, call.arguments) for call in example.calls),
         )
 
-    def _dependent(self, chance: random.Random) -> Asked | None:
-        first, second = self._single(chance), self._request(chance)
+    def _dependent(self, random: Random) -> Asked | None:
+        first, second = self._single(random), self._request(random)
         if first is None or second is None or not second.slots or is_like(second.tool, first.tools):
             return None
-        name = chance.choice(sorted(second.slots))
-        result = chance.choice(["the result of that", "what comes out of it", "whatever that returns"])
+        name = random.choice(sorted(second.slots))
+        result = random.choice(["the result of that", "what comes out of it", "whatever that returns"])
         then = Asked(
             text=second.saying({name: result}),
             tools=(second.tool,),
             calls=((second.tool.name, {**second.arguments, name: "$ref:1"}),),
         )
-        return together([first, then], chance)
+        return together([first, then], random)
 
 
 def is_like(tool: Tool, others: Sequence[Tool]) -> bool:

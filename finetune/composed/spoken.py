@@ -6,10 +6,10 @@ asking for several calls are made.
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 from finetune.composed.values import Values, is_plain, properties
@@ -103,22 +103,22 @@ JOINTS = [
 ]
 
 
-def spoken_of(tool: Tool, values: Values, chance: random.Random) -> Spoken | None:
+def spoken_of(tool: Tool, values: Values, random: Random) -> Spoken | None:
     """A request for a call of the tool in the words of its own schema; `None` where it has a parameter of which no
     value is known. Not every optional argument is asked for.
     """
     required = set(tool.parameters.get("required", ()))
-    names = [name for name in properties(tool) if name in required or chance.random() < 0.3]
-    arguments = {name: values.any(tool, name, chance) for name in names}
+    names = [name for name in properties(tool) if name in required or random.random() < 0.3]
+    arguments = {name: values.any(tool, name, random) for name in names}
     if not arguments or any(value is None for value in arguments.values()):
         return None
     task = tool.description.strip().rstrip(".")
     if not task or "." in task or len(task) > 120:
         return None
-    opening = chance.choice(OPENINGS)
+    opening = random.choice(OPENINGS)
     end = "?" if opening in ("Could you ", "Can you ") else "."
-    joint, phrase = chance.choice(JOINTS)
-    mark = chance.choice(["", "'", '"'])
+    joint, phrase = random.choice(JOINTS)
+    mark = random.choice(["", "'", '"'])
     phrases = []
     for name, value in arguments.items():
         quote = mark if isinstance(value, str) else ""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import random
 import re
 import string
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from random import Random
 from typing import Any
 
 from grammars.tools import Tool, ToolCall
@@ -33,49 +33,49 @@ class Values:
                 if isinstance(value, str) and is_plain(value) and is_name(value):
                     self._called[key(name)].add(value)
 
-    def other(self, tool: Tool, name: str, value: Any, chance: random.Random) -> Any:
+    def other(self, tool: Tool, name: str, value: Any, random: Random) -> Any:
         """A value that the argument could have in place of this one, of its form; `None` if none is known."""
         if isinstance(value, bool):
             return None
         if isinstance(value, int):
-            return chance.randint(1, max(12, 3 * abs(value)))
+            return random.randint(1, max(12, 3 * abs(value)))
         if isinstance(value, float):
             digits = min(3, len(str(value).partition(".")[2]))
-            return round(chance.uniform(0.1, max(2.0, 3 * abs(value))), digits)
-        return self._other_text(properties(tool).get(name, {}), name, value, chance) if isinstance(value, str) else None
+            return round(random.uniform(0.1, max(2.0, 3 * abs(value))), digits)
+        return self._other_text(properties(tool).get(name, {}), name, value, random) if isinstance(value, str) else None
 
-    def any(self, tool: Tool, name: str, chance: random.Random) -> Any:
+    def any(self, tool: Tool, name: str, random: Random) -> Any:
         """A value for an argument of which nothing is known but its tool; `None` if there is none."""
         schema = properties(tool).get(name, {})
         if "enum" in schema:
-            return chance.choice(schema["enum"])
+            return random.choice(schema["enum"])
         kind = schema.get("type")
         if kind == "integer":
-            return chance.randint(1, chance.choice([10, 100, 2000]))
+            return random.randint(1, random.choice([10, 100, 2000]))
         if kind == "number":
-            return round(chance.uniform(0.5, chance.choice([10, 100, 1000])), chance.choice([1, 2]))
+            return round(random.uniform(0.5, random.choice([10, 100, 1000])), random.choice([1, 2]))
         if kind != "string":
             return None
         if re.search(r"id$", key(name)):
-            return "".join(chance.choices(string.ascii_uppercase, k=3)) + str(chance.randint(10, 9999))
+            return "".join(random.choices(string.ascii_uppercase, k=3)) + str(random.randint(10, 9999))
         if "date" in key(name):
-            return some_date(chance)
+            return some_date(random)
         known = sorted(set(named_in(schema)) or self._called[key(name)])
-        return chance.choice(known) if known else None
+        return random.choice(known) if known else None
 
-    def _other_text(self, schema: Mapping[str, Any], name: str, value: str, chance: random.Random) -> str | None:
+    def _other_text(self, schema: Mapping[str, Any], name: str, value: str, random: Random) -> str | None:
         if "enum" in schema:
             known = [one for one in schema["enum"] if isinstance(one, str)]
         elif DATE.fullmatch(value):
-            return some_date(chance)
+            return some_date(random)
         elif CODE.fullmatch(value):
-            return "".join(like(letter, chance) for letter in value)
+            return "".join(like(letter, random) for letter in value)
         else:
             known = sorted({*named_in(schema), *self._called[key(name)]})
         alike = [
             one for one in known if one.casefold() != value.casefold() and one[:1].isupper() == value[:1].isupper()
         ]
-        return chance.choice(alike) if alike else None
+        return random.choice(alike) if alike else None
 
 
 def properties(tool: Tool) -> Mapping[str, Any]:
@@ -110,13 +110,13 @@ def is_name(value: str) -> bool:
     return 4 * letters >= 3 * len(value) and not CODE.fullmatch(value)
 
 
-def some_date(chance: random.Random) -> str:
-    return f"{chance.randint(1990, 2030)}-{chance.randint(1, 12):02}-{chance.randint(1, 28):02}"
+def some_date(random: Random) -> str:
+    return f"{random.randint(1990, 2030)}-{random.randint(1, 12):02}-{random.randint(1, 28):02}"
 
 
-def like(letter: str, chance: random.Random) -> str:
+def like(letter: str, random: Random) -> str:
     """Another letter for a letter, another digit for a digit."""
     for kind in (string.ascii_lowercase, string.ascii_uppercase, string.digits):
         if letter in kind:
-            return chance.choice(kind)
+            return random.choice(kind)
     return letter
