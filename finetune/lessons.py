@@ -34,8 +34,9 @@ from grammars.tools import Tool, ToolCall
 class Weights:
     """How much a token counts, by what its stream is for; 0 leaves those streams out.
 
-    A tally is one token: it must weigh more than one of the many tokens of a call to be learned as fast. Nothing serves
-    argument heads (`finetune.argument_heads`); they are to be compared with calls.
+    A tally is one token: it must weigh more than one of the many tokens of a call to be learned as fast. So must what
+    tells a numbered call from its siblings, which its number alone decides: those tokens count `telling` times as much.
+    Nothing serves argument heads (`finetune.argument_heads`); they are to be compared with calls.
     """
 
     tally: float = 4.0
@@ -43,6 +44,7 @@ class Weights:
     outline: float = 1.0
     call: float = 1.0
     numbered_call: float = 1.0
+    telling: float = 1.0
     argument: float = 0.0
     sequential: float = 1.0
     text: float = 1.0
@@ -119,14 +121,36 @@ class Teaching:
     def calls(self) -> list[Lesson]:
         """Every call by itself: by its subject, and by its number among those of its tool."""
         lessons = []
-        for call, planned in zip(self._calls, self._plan.calls, strict=True):
-            by_number = self._by_number(call)
+        for call, planned, numbered in zip(self._calls, self._plan.calls, self._numbered_calls(), strict=True):
             tool = self._tools[call.name]
             lessons += self._call("call", call, planned, tool, self._weights.call)
-            lessons += self._call("numbered call", call, by_number, tool, self._weights.numbered_call)
+            lessons += numbered
             lessons += self._arguments(call, planned, tool)
-            lessons += self._arguments(call, by_number, tool)
+            lessons += self._arguments(call, self._by_number(call), tool)
         return lessons
+
+    def _numbered_calls(self) -> list[list[Lesson]]:
+        """For each call, what teaches it by its number, if anything does."""
+        found = [
+            self._call("numbered call", call, self._by_number(call), self._tools[call.name], self._weights.numbered_call)
+            for call in self._calls
+        ]
+        return [
+            [
+                told_apart(lesson, [other for its in self._siblings(found, place) for other in its], self._weights.telling)
+                for lesson in lessons
+            ]
+            for place, lessons in enumerate(found)
+        ]
+
+    def _siblings(self, found: Sequence[list[Lesson]], place: int) -> list[list[Lesson]]:
+        """Of what was found for each call, that for the other calls of the tool that the call at this place has."""
+        name = self._calls[place].name
+        return [
+            its
+            for other, (call, its) in enumerate(zip(self._calls, found, strict=True))
+            if call.name == name and other != place
+        ]
 
     def _by_number(self, call: ToolCall) -> PlannedCall:
         siblings = [other for other in self._calls if other.name == call.name]
@@ -175,6 +199,21 @@ class Teaching:
         if not any(is_free):
             return []
         return [Lesson(kind=kind, suffix=suffix, written=written, weights=tuple(weight * free for free in is_free))]
+
+
+def told_apart(lesson: Lesson, siblings: Sequence[Lesson], factor: float) -> Lesson:
+    """The lesson with more weight on the tokens that tell it from its siblings: the first where it differs from each."""
+    telling = {first_difference(lesson.written, sibling.written) for sibling in siblings}
+    weights = tuple(
+        weight * factor if place in telling else weight for place, weight in enumerate(lesson.weights)
+    )
+    return replace(lesson, weights=weights)
+
+
+def first_difference(tokens: Sequence[int], others: Sequence[int]) -> int:
+    """The place of the first token that is not the same; past the end of the shorter where there is none before."""
+    pairs = zip(tokens, others, strict=False)
+    return next((place for place, (one, other) in enumerate(pairs) if one != other), min(len(tokens), len(others)))
 
 
 def as_written(call: ToolCall, tool: Tool) -> ToolCall:

@@ -15,24 +15,26 @@ from finetune.rows import Row
 
 
 def row_losses(model: torch.nn.Module, row: Row, device: torch.device) -> torch.Tensor:
-    """The cross-entropy of each of the row's targets, `[targets]`, in float32 and unweighted.
+    """The cross-entropy of each of the row's targets, `[targets]`, in float32 and unweighted; 0 for those that do not
+    count.
 
-    Logits are computed only where something is predicted: of a packed row that is a small part.
+    Logits are computed only where something that counts is predicted: of a packed row that is a small part.
     """
     dtype = next(model.parameters()).dtype
     seen = torch.from_numpy(row.mask).to(device)
     mask = torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill_(~seen, torch.finfo(dtype).min)
-    wanted, where = torch.unique(torch.from_numpy(row.index).to(device), return_inverse=True)
+    counts = torch.from_numpy(row.weight > 0).to(device)
     forward: Any = model  # its signature names only what every model takes
     output = forward(
         input_ids=torch.from_numpy(row.tokens).to(device)[None],
         attention_mask=mask[None, None],
         position_ids=torch.from_numpy(row.position).to(device)[None],
-        logits_to_keep=wanted,
+        logits_to_keep=torch.from_numpy(row.index).to(device)[counts],
         use_cache=False,
     )
     logits: torch.Tensor = output.logits[0].float()
-    return cross_entropy(logits[where], torch.from_numpy(row.target).to(device), reduction="none")
+    found = cross_entropy(logits, torch.from_numpy(row.target).to(device)[counts], reduction="none")
+    return torch.zeros(counts.shape, device=device).masked_scatter(counts, found)
 
 
 def weighted_sum(losses: torch.Tensor, row: Row) -> torch.Tensor:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -37,6 +39,7 @@ class WeightSettings(Part):
     outline: Annotated[float, Field(ge=0)] = 1.0
     call: Annotated[float, Field(ge=0)] = 1.0
     numbered_call: Annotated[float, Field(ge=0)] = 1.0
+    telling: Annotated[float, Field(gt=0)] = 1.0
     argument: Annotated[float, Field(ge=0)] = 0.0
     sequential: Annotated[float, Field(ge=0)] = 1.0
     text: Annotated[float, Field(ge=0)] = 1.0
@@ -44,6 +47,26 @@ class WeightSettings(Part):
     @property
     def weights(self) -> Weights:
         return Weights(**self.model_dump())
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class ShareSettings(Part):
+    """In which share of the examples streams of a kind are taught; the others leave these out.
+
+    The streams of one example say much the same. A step that leaves some out learns from more examples.
+    """
+
+    outline: Share = 1.0
+    call: Share = 1.0
+    numbered_call: Share = 1.0
+    sequential: Share = 1.0
+
+    def drawn(self, weights: Weights, random: Random) -> Weights:
+        """The weights for one example: 0 for the kinds that it leaves out."""
+        left_out = [name for name, share in self.model_dump().items() if random.random() >= share]
+        return replace(weights, **dict.fromkeys(left_out, 0.0))
 
 
 class TrainingConfig(Part):
@@ -56,7 +79,7 @@ class TrainingConfig(Part):
     only what goes into each layer, and the rest is computed once more on the way back: a third more time, a tenth of
     the memory.
 
-    `examples` says which of them are taken, see `finetune.selection`. Unless `packed`, every stream of an example is a
+    `weights` and `shares` say what is taught of an example; `examples` says which of them are taken, see `finetune.selection`. Unless `packed`, every stream of an example is a
     row of its own; a step then learns from fewer of them.
     """
 
@@ -76,8 +99,13 @@ class TrainingConfig(Part):
     examples: Selection = "all"
     packed: bool = True
     weights: WeightSettings = WeightSettings()
+    shares: ShareSettings = ShareSettings()
     checkpoint_steps: Positive = 50
     seed: int = 1
+
+    def weights_of(self, number: int) -> Weights:
+        """How much the tokens of the example of this number count: the same in every run with the same seed."""
+        return self.shares.drawn(self.weights.weights, Random(f"{self.seed}/{number}"))
 
     @model_validator(mode="after")
     def _quantized_weights_are_not_trained(self) -> TrainingConfig:

@@ -86,11 +86,11 @@ def rows_of(
     taught, reasons = 0, []
     rows: list[Row] = []
     with Progress(console=console) as progress:
-        for example in progress.track(examples, description="packing"):
+        for number, example in enumerate(progress.track(examples, description="packing")):
             calls = example.waves[0] if example.waves else ()
             try:
                 prefix, lessons = example_lessons(
-                    example.conversation, calls, dialect, tokenizer, settings.weights.weights, text=example.text
+                    example.conversation, calls, dialect, tokenizer, settings.weights_of(number), text=example.text
                 )
                 made = rows_in_layout(prefix, lessons, packed=settings.packed)
                 longest = max(map(len, made))

@@ -38,7 +38,7 @@ class Shares:
     single: float = 2.0
     repeated: float = 4.0
     mixed: float = 4.0
-    nothing: float = 1.5
+    nothing: float = 2.5
     dependent: float = 0.5
     kept: float = 3.0
 

@@ -29,7 +29,7 @@ class SyntheticSettings:
     `opening` that of requests with a sentence before them that asks for nothing.
     """
 
-    no_call: float = 0.2
+    no_call: float = 0.25
     calls: Mapping[int, float] = field(
         default_factory=lambda: {2: 0.32, 3: 0.24, 4: 0.2, 5: 0.08, 6: 0.08, 7: 0.03, 8: 0.05}
     )

@@ -59,7 +59,8 @@ class JournaledCall:
 
 @dataclass(frozen=True, kw_only=True)
 class JournaledTurn:
-    """What the journal has of a turn: its rounds that are over, its calls in the order of their start, its answer."""
+    """What the journal has of a turn: its rounds that are over, its calls in the order of their start (of one
+    moment, by their ids), its answer."""
 
     id: str
     caller: str

@@ -28,7 +28,7 @@ class Page:
 
     def read(self) -> JournaledTurn:
         rounds = tuple(record for _, record in sorted(self.rounds.items()))
-        calls = tuple(sorted(self.calls.values(), key=lambda call: call.started_s))
+        calls = tuple(sorted(self.calls.values(), key=lambda call: (call.started_s, call.id)))
         return replace(self.turn, rounds=rounds, calls=calls)
 
 
