@@ -130,26 +130,18 @@ class Teaching:
         return lessons
 
     def _numbered_calls(self) -> list[list[Lesson]]:
-        """For each call, what teaches it by its number, if anything does."""
+        """For each call, what teaches it by its number; what tells it from its siblings counts the more."""
+        weight = self._weights.numbered_call
         found = [
-            self._call("numbered call", call, self._by_number(call), self._tools[call.name], self._weights.numbered_call)
+            self._call("numbered call", call, self._by_number(call), self._tools[call.name], weight)
             for call in self._calls
         ]
+        of_tool: dict[str, list[Lesson]] = {}
+        for call, lessons in zip(self._calls, found, strict=True):
+            of_tool.setdefault(call.name, []).extend(lessons)
         return [
-            [
-                told_apart(lesson, [other for its in self._siblings(found, place) for other in its], self._weights.telling)
-                for lesson in lessons
-            ]
-            for place, lessons in enumerate(found)
-        ]
-
-    def _siblings(self, found: Sequence[list[Lesson]], place: int) -> list[list[Lesson]]:
-        """Of what was found for each call, that for the other calls of the tool that the call at this place has."""
-        name = self._calls[place].name
-        return [
-            its
-            for other, (call, its) in enumerate(zip(self._calls, found, strict=True))
-            if call.name == name and other != place
+            [told_apart(lesson, of_tool[call.name], self._weights.telling) for lesson in lessons]
+            for call, lessons in zip(self._calls, found, strict=True)
         ]
 
     def _by_number(self, call: ToolCall) -> PlannedCall:
@@ -202,18 +194,16 @@ class Teaching:
 
 
 def told_apart(lesson: Lesson, siblings: Sequence[Lesson], factor: float) -> Lesson:
-    """The lesson with more weight on the tokens that tell it from its siblings: the first where it differs from each."""
+    """The lesson, in which a token counts `factor` times as much if it is the first to differ from some sibling's."""
     telling = {first_difference(lesson.written, sibling.written) for sibling in siblings}
-    weights = tuple(
-        weight * factor if place in telling else weight for place, weight in enumerate(lesson.weights)
-    )
-    return replace(lesson, weights=weights)
+    weights = (weight * factor if place in telling else weight for place, weight in enumerate(lesson.weights))
+    return replace(lesson, weights=tuple(weights))
 
 
 def first_difference(tokens: Sequence[int], others: Sequence[int]) -> int:
-    """The place of the first token that is not the same; past the end of the shorter where there is none before."""
-    pairs = zip(tokens, others, strict=False)
-    return next((place for place, (one, other) in enumerate(pairs) if one != other), min(len(tokens), len(others)))
+    """The first place at which both do not have the same token: of equal ones, the place after the last."""
+    pairs = enumerate(zip(tokens, others, strict=False))
+    return next((place for place, (one, other) in pairs if one != other), min(len(tokens), len(others)))
 
 
 def as_written(call: ToolCall, tool: Tool) -> ToolCall:

@@ -20,7 +20,8 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import gather_object, set_seed
 from optimi import AdamW
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from peft.utils import CONFIG_NAME
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.tensorboard import SummaryWriter
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
@@ -30,7 +31,7 @@ from finetune.checkpoints import latest_checkpoint, write_checkpoint
 from finetune.row_model import losses_by_kind, row_losses, weighted_sum
 from finetune.rows import Row, joined
 from finetune.run_settings import refuse_other_settings, write_settings
-from finetune.training_config import TrainingConfig
+from finetune.training_config import LoraSettings, TrainingConfig
 from grammars.errors import ConfigurationError
 
 LOSSES = "losses.jsonl"
@@ -229,17 +230,38 @@ def load_model(config: TrainingConfig, folder: Path, checkpoint: Path | None) ->
         enable({"use_reentrant": False})
     if config.lora is None:
         return model  # type: ignore[no-any-return]
-    if checkpoint is not None:
-        return PeftModel.from_pretrained(model, checkpoint, is_trainable=True, autocast_adapter_dtype=False)
-    lora = config.lora
-    return get_peft_model(
-        model,
-        LoraConfig(
-            r=lora.rank,
-            lora_alpha=round(lora.rank * lora.scale),
-            lora_dropout=lora.dropout,
-            target_modules=lora.layers,
-            task_type="CAUSAL_LM",
-        ),
-        autocast_adapter_dtype=False,
+    new = new_adapter(config.lora)
+    begun = checkpoint
+    if begun is None and config.lora.adapter is not None:
+        begun = Path(config.lora.adapter)
+        refuse_other_adapter(begun, new)
+    if begun is not None:
+        return PeftModel.from_pretrained(model, begun, is_trainable=True, autocast_adapter_dtype=False)
+    return get_peft_model(model, new, autocast_adapter_dtype=False)
+
+
+def new_adapter(lora: LoraSettings) -> LoraConfig:
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=round(lora.rank * lora.scale),
+        lora_dropout=lora.dropout,
+        target_modules=lora.layers,
+        task_type="CAUSAL_LM",
     )
+
+
+def refuse_other_adapter(folder: Path, wanted: LoraConfig) -> None:
+    """Raises `ConfigurationError` unless there is an adapter of the rank, the scale and the layers that are wanted."""
+    if not (folder / CONFIG_NAME).is_file():
+        raise ConfigurationError(f"lora.adapter: there is no adapter in {str(folder)!r}")
+    found = PeftConfig.from_pretrained(folder)
+    for name in ("peft_type", "r", "lora_alpha", "target_modules"):
+        its, ours = getattr(found, name, None), getattr(wanted, name)
+        if its != ours:
+            raise ConfigurationError(
+                f"lora.adapter: {name} of the one in {str(folder)!r} is {told(its)}, and by the settings {told(ours)}"
+            )
+
+
+def told(value: object) -> object:
+    return ", ".join(sorted(value)) if isinstance(value, set) else value

@@ -23,12 +23,16 @@ class Part(BaseModel):
 
 
 class LoraSettings(Part):
-    """A low-rank adapter (arXiv:2106.09685) on these layers, by the ends of their names; `scale` is alpha over rank."""
+    """A low-rank adapter (arXiv:2106.09685) on these layers, by the ends of their names; `scale` is alpha over rank.
+
+    `adapter` is the folder of one to go on from, in place of a new one: of this rank, this scale, and these layers.
+    """
 
     rank: Positive = 64
     scale: Annotated[float, Field(gt=0)] = 2.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     layers: list[str] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    adapter: str | None = None
 
 
 class WeightSettings(Part):
@@ -79,8 +83,9 @@ class TrainingConfig(Part):
     only what goes into each layer, and the rest is computed once more on the way back: a third more time, a tenth of
     the memory.
 
-    `weights` and `shares` say what is taught of an example; `examples` says which of them are taken, see `finetune.selection`. Unless `packed`, every stream of an example is a
-    row of its own; a step then learns from fewer of them.
+    `weights` and `shares` say what is taught of an example, and `examples` which of them are taken, see
+    `finetune.selection`. Unless `packed`, every stream of an example is a row of its own; a step then learns from fewer
+    of them.
     """
 
     model: str

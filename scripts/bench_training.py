@@ -114,7 +114,9 @@ def layouts_of(
     for drawn, example in enumerate(examples, start=1):
         calls = example.waves[0] if example.waves else ()
         try:
-            prefix, lessons = example_lessons(example.conversation, calls, dialect, tokenizer, settings.weights_of(drawn))
+            prefix, lessons = example_lessons(
+                example.conversation, calls, dialect, tokenizer, settings.weights_of(drawn)
+            )
         except (RequestError, ValueError):
             continue
         heads = simpletool_lessons(example.conversation, calls, dialect.marks, tokenizer)

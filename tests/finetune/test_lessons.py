@@ -105,6 +105,28 @@ def test_weight_of_nothing_leaves_a_kind_of_lesson_out(smollm2: HuggingFaceToken
     assert {weight for lesson in lessons for weight in lesson.weights} == {0.0, 2.5}
 
 
+def telling(calls: list[ToolCall], tokenizer: HuggingFaceTokenizer) -> list[list[str]]:
+    """The tokens of each numbered call that count four times as much as others."""
+    _, lessons = example_lessons(asked(), calls, DIALECT, tokenizer, Weights(telling=4.0))
+    calls_by_number = [lesson for lesson in lessons if lesson.kind == "numbered call"]
+    assert {weight for lesson in calls_by_number for weight in lesson.weights} <= {0.0, 1.0, 4.0}
+    return [
+        [tokenizer.decode([token]) for token, weight in zip(lesson.written, lesson.weights, strict=True) if weight == 4]
+        for lesson in calls_by_number
+    ]
+
+
+def test_what_tells_a_numbered_call_from_its_siblings_counts_more(smollm2: HuggingFaceTokenizer) -> None:
+    oslo_too = call("get_weather", city="Oslo", unit="fahrenheit")
+    # From Bern each Oslo differs in the city, from the other Oslo in the unit.
+    assert telling([oslo_too, *TWO], smollm2) == [["Os", "f"], ["Bern"], ["Os", "c"]]
+
+
+def test_a_call_without_siblings_or_with_equal_ones_has_nothing_telling(smollm2: HuggingFaceTokenizer) -> None:
+    assert telling([TWO[0], call("clock")], smollm2) == [[]]  # of a clock's call nothing is free
+    assert telling([TWO[0], TWO[0]], smollm2) == [[], []]
+
+
 def test_arguments_can_be_taught_one_by_one(smollm2: HuggingFaceTokenizer) -> None:
     heads = Weights(tally=0, tally_of_none=0, outline=0, call=0, numbered_call=0, argument=1.0, sequential=0)
     texts = [text.replace("[", "").replace("]", "") for text in taught(TWO, smollm2, heads)]

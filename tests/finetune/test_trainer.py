@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from safetensors.torch import load_file
 
 from finetune.checkpoints import KEPT, latest_checkpoint, write_checkpoint
 from finetune.trainer import LOSSES, StepLoss, Trainer, rate_factor
+from finetune.training_config import LoraSettings
 from grammars.errors import ConfigurationError
 from tests.finetune import training_run
 from tests.finetune.training_run import config, examples, model_folder
@@ -166,6 +168,45 @@ def test_several_processes_come_to_the_losses_of_one_and_the_first_one_writes(tm
         for step in alone
     ]
     assert sorted(path.name for path in (tmp_path / "run").glob("step-*")) == ["step-00000003", "step-00000004"]
+
+
+def test_run_goes_on_from_an_adapter_where_that_stood(tmp_path: Path) -> None:
+    made, models = config(6, checkpoint_steps=6), model_folder(tmp_path)
+    Trainer(made, models, tmp_path / "first").run(examples(), lambda _: None)
+    learned = latest_checkpoint(tmp_path / "first")
+    lora = LoraSettings(rank=4, adapter=str(learned))
+    still = config(1, lora=lora, learning_rate=1e-9)
+    again = config(1, learning_rate=1e-9)
+    Trainer(still, models, tmp_path / "second").run(examples(), lambda _: None)
+    Trainer(again, models, tmp_path / "new").run(examples(), lambda _: None)
+    [from_adapter], [from_nothing] = losses(tmp_path / "second"), losses(tmp_path / "new")
+    assert from_nothing == losses(tmp_path / "first")[0]
+    assert from_adapter < from_nothing
+
+
+@pytest.mark.parametrize(
+    ("lora", "said"),
+    [
+        ({"rank": 8}, "r of the one in '.*' is 4, and by the settings 8"),
+        ({"rank": 4, "scale": 1.0}, "lora_alpha of the one in '.*' is 8, and by the settings 4"),
+        (
+            {"rank": 4, "layers": ["q_proj"]},
+            "target_modules of the one in '.*' is down_proj, .*, and by the settings q_proj",
+        ),
+    ],
+)
+def test_adapter_of_other_settings_is_refused_by_name(tmp_path: Path, lora: dict[str, Any], said: str) -> None:
+    models = model_folder(tmp_path)
+    Trainer(config(1), models, tmp_path / "first").run(examples(), lambda _: None)
+    learned = str(latest_checkpoint(tmp_path / "first"))
+    with pytest.raises(ConfigurationError, match=said):
+        Trainer(config(1, lora=LoraSettings(**lora, adapter=learned)), models, tmp_path / "second")
+
+
+def test_adapter_that_is_not_there_is_named(tmp_path: Path) -> None:
+    lora = LoraSettings(rank=4, adapter="nowhere")
+    with pytest.raises(ConfigurationError, match=r"lora\.adapter: there is no adapter in 'nowhere'"):
+        Trainer(config(1, lora=lora), model_folder(tmp_path), tmp_path / "run")
 
 
 def test_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:

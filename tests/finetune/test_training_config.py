@@ -26,9 +26,21 @@ def test_settings_are_read_with_their_parts(tmp_path: Path) -> None:
     assert (config.examples, config.packed, config.weights.weights.argument) == ("all", True, 0.0)
 
 
+def test_shares_leave_kinds_of_streams_out_of_some_examples_the_same_ones_every_time(tmp_path: Path) -> None:
+    text = 'model = "m"\nsteps = 1\n[shares]\noutline = 0.25\ncall = 0.0\n'
+    config = load_training_config(written(tmp_path, text))
+    drawn = [config.weights_of(number) for number in range(400)]
+    assert drawn == [config.weights_of(number) for number in range(400)]
+    assert {(one.call, one.numbered_call, one.sequential, one.tally) for one in drawn} == {(0.0, 1.0, 1.0, 4.0)}
+    assert 70 < sum(one.outline > 0 for one in drawn) < 130
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ('model = "m"\nsteps = 1\n[shares]\ncall = 1.5', "shares.call: Input should be less than or equal to 1"),
+        ('model = "m"\nsteps = 1\n[shares]\ntally = 0.5', "shares.tally: no such setting"),
+        ('model = "m"\nsteps = 1\n[weights]\ntelling = 0.0', "weights.telling: Input should be greater than 0"),
         ("steps = 1", "model: Field required"),
         ('model = "m"\nsteps = 0', "steps: Input should be greater than or equal to 1"),
         ('model = "m"\nsteps = 1\nspeed = 3', "speed: no such setting"),

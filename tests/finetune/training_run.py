@@ -26,7 +26,7 @@ SMALL = LlamaConfig(
 )
 
 
-def config(steps: int, *, lora: bool = True, **changed: object) -> TrainingConfig:
+def config(steps: int, *, lora: bool | LoraSettings = True, **changed: object) -> TrainingConfig:
     settings = {
         "model": "small",
         "steps": steps,
@@ -36,7 +36,7 @@ def config(steps: int, *, lora: bool = True, **changed: object) -> TrainingConfi
         "warmup_steps": 2,
         "dtype": "float32",
         "checkpoint_steps": 3,
-        "lora": LoraSettings(rank=4) if lora else None,
+        "lora": LoraSettings(rank=4) if lora is True else lora or None,
     }
     return TrainingConfig.model_validate({**settings, **changed})
 

@@ -84,6 +84,13 @@ async def seen(journal: Journal, hold: Hold, caller: str = "") -> JournaledTurn:
     return turn
 
 
+async def test_calls_stand_in_the_order_of_their_start_and_of_one_moment_by_their_ids(journal: Journal) -> None:
+    hold, _ = await begun(journal)
+    for name, started_s in (("c", 5.0), ("b", 7.0), ("a", 5.0)):
+        await journal.intent(hold, entry(name, started_s=started_s))
+    assert [call.id for call in (await seen(journal, hold)).calls] == ["call_a", "call_c", "call_b"]
+
+
 async def test_a_new_turn_runs_and_has_nothing_behind_it(journal: Journal) -> None:
     _, turn = await begun(journal)
     assert (turn.state, turn.key, turn.rounds, turn.calls, turn.answer) == ("running", "order-1", (), (), None)
