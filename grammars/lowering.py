@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from grammars.choices import types_are_disjoint, unenforced_choices
 from grammars.compiling import compiles
 from grammars.constants import is_exact, normal, type_of
 from grammars.endless import without_endless
@@ -66,36 +67,11 @@ class Lowering:
         if isinstance(schema, dict) and definitions:
             schema = {**schema, "$defs": definitions}
         order = {pointer: index for index, pointer in enumerate(self.document.subschemas)}
-        self._check_choices()
-        checked = sorted(self._checked, key=lambda place: (order[place[0]], place[1]))
-        return Lowered(schema=schema, checked=tuple(checked))
+        checked = self._checked | unenforced_choices(self.document, self._checked)
+        return Lowered(schema=schema, checked=tuple(sorted(checked, key=lambda place: (order[place[0]], place[1]))))
 
     def _check(self, pointer: str, keyword: str) -> None:
         self._checked.add((pointer, keyword))
-
-    def _check_choices(self) -> None:
-        """A choice whose options are not fully enforced is not fully enforced either."""
-        users: dict[str, set[str]] = {}
-        for pointer, schema in self.document.subschemas.items():
-            for _, place, _ in children(pointer, schema):
-                users.setdefault(place, set()).add(pointer)
-            for keyword in ("$ref", "$dynamicRef"):
-                if (target := self.document.targets.get(step(pointer, keyword))) is not None:
-                    users.setdefault(target, set()).add(pointer)
-        waiting = [pointer for pointer, _ in self._checked]
-        seen = set(waiting)
-        while waiting:
-            for user in users.get(waiting.pop(), ()):
-                if user not in seen:
-                    seen.add(user)
-                    waiting.append(user)
-        for pointer in seen & self.document.subschemas.keys():
-            schema = self.document.subschemas[pointer]
-            for keyword in ("anyOf", "oneOf"):
-                if isinstance(schema, dict) and any(
-                    step(pointer, keyword, index) in seen for index in range(len(schema.get(keyword, ())))
-                ):
-                    self._check(pointer, keyword)
 
     def _reference(self, target: str, alone: bool) -> JsonSchema:
         if target in ("true", "false"):
@@ -173,7 +149,7 @@ class Lowering:
             base["anyOf"] = options
         else:
             base.setdefault("allOf", []).append({"anyOf": options})
-        if part == "oneOf" and not _types_disjoint(schema[part]):
+        if part == "oneOf" and not types_are_disjoint(schema[part]):
             self._check(pointer, part)
 
     def _lower_values(self, pointer: str, schema: dict[str, Any]) -> JsonSchema:
@@ -309,17 +285,3 @@ def _as_object(schema: JsonSchema) -> dict[str, Any]:
     if isinstance(schema, dict):
         return schema
     return {} if schema else {"enum": []}
-
-
-def _types_disjoint(options: list[JsonSchema]) -> bool:
-    """Whether the options differ in type, so that no value matches two of them."""
-    seen: set[str] = set()
-    for option in options:
-        if not isinstance(option, dict) or "type" not in option:
-            return len(options) == 1
-        types = {option["type"]} if isinstance(option["type"], str) else set(option["type"])
-        types = {"number" if kind == "integer" else kind for kind in types}
-        if types & seen:
-            return False
-        seen |= types
-    return True

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from bench_decode import DecodeRow, Question, machine, measure_decode
+from bench_decode import DecodeRow, machine, measure_decode
 from bench_execute import measure_execute
 from bench_execute_view import draw_execute, execute_table
 from bench_frontend import frontend_table, measure_frontend
 from bench_overlap import overlap_rows
+from bench_questions import Question
 from bench_simpletool import measure_simpletool
 from bench_training import measure_training, training_table
 from bench_view import draw, table

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
-from bench_decode import TOOL, weather_question
 from bench_execute import ExecuteRow, row
+from bench_questions import TOOL, weather_question
 
 from grammars.conversation import Conversation
 from grammars.dialects import dialect_of

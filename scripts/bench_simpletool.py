@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from bench_decode import HOTELS, TOOL, Run, decode_once, plans_of, tally_sure
+from bench_decode import Run, decode_once, plans_of, tally_sure
+from bench_questions import HOTELS, TOOL
 from bench_vllm import ENGINE_ARGUMENTS, regime_question
 from rich.console import Console
 from rich.progress import Progress

@@ -9,7 +9,7 @@ from typing import Any
 
 import matplotlib
 from bench_simpletool import SimpleToolReport
-from bench_vllm import VllmReport
+from bench_vllm_report import VllmReport
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table

@@ -7,7 +7,8 @@ import re
 from typing import Any
 
 import pytest
-from bench_decode import WAYS, Run, decode_once, plans_of, tally_sure, weather_question
+from bench_decode import WAYS, Run, decode_once, plans_of, tally_sure
+from bench_questions import weather_question
 
 from grammars.constraint import Constraint
 from grammars.dialects import DIALECTS, template_mark

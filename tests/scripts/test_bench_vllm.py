@@ -10,8 +10,9 @@ import bench
 import bench_vllm
 import pytest
 from bench import app
-from bench_decode import HOTELS, TOOL
+from bench_questions import HOTELS, TOOL
 from bench_stock import array_schema
+from bench_vllm_report import VllmReport
 from jsonschema_rs import is_valid
 from typer.testing import CliRunner
 
@@ -24,7 +25,7 @@ def test_bench_measures_stock_vllm_beside_polycall_and_draws_both(
 ) -> None:
     pytest.importorskip("vllm", reason="vLLM is not installed; scripts/setup says where it can be")
 
-    def measured_once(*given: Any, **options: Any) -> bench_vllm.VllmReport:
+    def measured_once(*given: Any, **options: Any) -> VllmReport:
         model, dtype, counts, repeats, console, question = given
         assert repeats == 5
         return bench_vllm.measure_vllm(model, dtype, counts, 1, console, question, **options)
