@@ -113,7 +113,9 @@ class Teaching:
         return lessons
 
     def outline(self) -> list[Lesson]:
-        """Which calls, in the order of the request; of no calls, too."""
+        """Which calls, in the order of the request; of no calls, too, where there are tools."""
+        if not self._tools:
+            return []
         [stream] = marked_outline(self._marks).streams(self._conversation)
         suffix = self._tokenizer.encode(stream.opening)
         return self._lesson("outline", suffix, stream.constraint, outline_text(self._plan), self._weights.outline)

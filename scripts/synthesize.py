@@ -20,6 +20,7 @@ from rich import box
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from synthesize_texts import with_texts
 
 from finetune.answered import answered
 from finetune.composed.composer import Composer
@@ -46,6 +47,10 @@ def synthesize(
         float, typer.Option(min=0, max=1, help="The share that is composed, where data is given")
     ] = 0.5,
     answer: Annotated[float, typer.Option(min=0, max=1, help="The share that goes on to results and an answer")] = 0.1,
+    texts_of: Annotated[
+        str | None,
+        typer.Option(help="The model that is to be trained: what needs no call gets the answer that it gives"),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed writes the same file")] = 1,
 ) -> None:
     """Write examples of several calls, of one and of none, some with what comes after the calls."""
@@ -63,7 +68,10 @@ def synthesize(
         tell_left_out([*map(reason_of, removed)], console)
         random = Random(seed)
         random.shuffle(examples)
-        write(output, [with_answer(example, random, answer) for example in examples])
+        examples = [with_answer(example, random, answer) for example in examples]
+        if texts_of is not None:
+            examples = with_texts(examples, texts_of, random, console)
+        write(output, examples)
     except (PolycallError, ValueError) as error:
         console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error

@@ -36,15 +36,15 @@ class SyntheticSettings:
     forms: Mapping[str, float] = field(
         default_factory=lambda: {
             "single": 0.12,
-            "listed": 0.22,
+            "listed": 0.2,
             "respectively": 0.08,
             "crossed": 0.05,
             "repeated": 0.14,
             "differing": 0.04,
             "afterthought": 0.05,
             "numbered": 0.02,
-            "mixed": 0.12,
-            "blocks": 0.09,
+            "mixed": 0.2,
+            "blocks": 0.1,
             "numbered_mixed": 0.03,
             "joint": 0.04,
         }
@@ -127,11 +127,11 @@ def in_form(form: str, count: int, tools: Catalogue, random: Random) -> Asked | 
 
 
 def several(tools: Catalogue, count: int, random: Random) -> list[tuple[Entry, int]]:
-    """Two to four tools, more often than not of one topic, and how many calls of each."""
+    """Two to four tools, more often than not of one topic, and how many calls of each: often one."""
     first = random.choice(tools.entries)
     near = [entry for entry in tools.entries if entry.topic == first.topic and entry is not first]
     pool = near if random.random() < 0.6 else [entry for entry in tools.entries if entry is not first]
-    kinds = min(count, random.choices([2, 3, 4], [0.6, 0.28, 0.12])[0])
+    kinds = min(count, 4) if random.random() < 0.4 else min(count, random.choices([2, 3, 4], [0.6, 0.28, 0.12])[0])
     entries = [first, *random.sample(pool, kinds - 1)]
     counts = [1] * kinds
     for _ in range(count - kinds):

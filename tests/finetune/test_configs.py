@@ -47,7 +47,7 @@ def test_recipe_trains_and_what_it_exports_loads(path: Path, tmp_path: Path) -> 
         rank="4",
     )
     config, data = tmp_path / path.name, tmp_path / "rows.jsonl"
-    config.write_text(re.sub(r"(?m)^quantize = .*\n", "", text))
+    config.write_text(re.sub(r"(?m)^(quantize|adapter) = .*\n", "", text))
     data.write_text(json.dumps(ROW) + "\n")
     given = [str(config), "--data", str(data), "--output", str(tmp_path / "out")]
     answer = CliRunner().invoke(train.app, given, catch_exceptions=False)

@@ -98,6 +98,13 @@ def test_no_call_is_taught_by_zeros_and_an_empty_outline(smollm2: HuggingFaceTok
     assert texts == ["<jupyter_start>get_weather:[0]", "<jupyter_start>clock:[0]", "<jupyter_text>[end]"]
 
 
+def test_an_answer_without_tools_is_taught_as_it_is(smollm2: HuggingFaceTokenizer) -> None:
+    plain = Conversation.read([Message(role="user", text="Who are you?")], [])
+    _, lessons = example_lessons(plain, [], DIALECT, smollm2, text="A model.")
+    [lesson] = lessons
+    assert (lesson.kind, smollm2.decode(lesson.written)) == ("text", "A model.<|im_end|>")
+
+
 def test_weight_of_nothing_leaves_a_kind_of_lesson_out(smollm2: HuggingFaceTokenizer) -> None:
     only = Weights(tally=0, tally_of_none=0, outline=0, numbered_call=0, sequential=0, call=2.5)
     _, lessons = example_lessons(asked(), TWO, DIALECT, smollm2, only)

@@ -6,8 +6,10 @@ import json
 from io import StringIO
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 from synthesize import MANY, app, table_of
+from synthesize_texts import whole_sentences
 from typer.testing import CliRunner
 
 from finetune.examples import read_examples
@@ -46,6 +48,38 @@ def test_examples_are_composed_from_rows_and_tools_that_are_given(tmp_path: Path
     examples = list(read_examples(output))
     assert {tool.name for example in examples for tool in example.conversation.tools} <= {tool.name for tool in TOOLS}
     assert any(example.conversation.messages[-1].role == "tool" for example in examples)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("smollm2_folder")
+def test_what_needs_no_call_gets_the_answer_that_the_model_gives_before_it_is_trained(tmp_path: Path) -> None:
+    plain, spoken = tmp_path / "plain.jsonl", tmp_path / "spoken.jsonl"
+    common = ["--count", "24", "--answer", "0"]
+    for file, options in ((plain, []), (spoken, ["--texts-of", "smollm2-135m"])):
+        code, said = synthesize(file, *common, *options)
+        assert code == 0, said
+    before, after = list(read_examples(plain)), list(read_examples(spoken))
+    assert [one.calls for one in after] == [one.calls for one in before]
+    assert [one.request for one in after] == [one.request for one in before]
+    texts = [one.text for one in after if not one.calls]
+    assert sum(map(bool, texts)) > len(texts) / 2 > 1
+    assert all(text == whole_sentences(text) for text in texts if text[-1:] in set(".!?"))
+    assert all(not one.text for one in after if one.calls)
+    assert any(not one.conversation.tools for one in after if one.text)
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("It rains. It sno", "It rains."),
+        ("Is it?\nYes! But", "Is it?\nYes!"),
+        ("About 3.5 of them", ""),
+        ("Nothing ends", ""),
+        (" All of it. ", "All of it."),
+    ],
+)
+def test_text_that_is_cut_keeps_its_whole_sentences(text: str, whole: str) -> None:
+    assert whole_sentences(text) == whole
 
 
 def test_a_row_is_read_as_it_was_written(tmp_path: Path) -> None:

@@ -1,0 +1,85 @@
+"""Answers in text for requests that need no call: those that a model gives before it is trained.
+
+A model that learns nothing but calls forgets how to answer in text. What it would have said without tools is what it
+should go on saying where none of the tools that are offered can help.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+
+from rich.console import Console
+from rich.progress import Progress
+
+from finetune.readers.example import Example
+from grammars.dialects import dialect_of
+from serving.config import load_settings
+from serving.decode.events import RoundEnded, TextWritten
+from serving.decode.request import RoundRequest
+from serving.decode.round import Decoder
+from serving.engines.build import build_engine
+
+TEXT_TOKENS = 64
+TOGETHER = 16
+"""So many answers are decoded at the same time."""
+
+WITHOUT_TOOLS = 0.3
+"""The share of these requests that are asked without offering tools at all."""
+
+SENTENCES = re.compile(r".*[.!?](?=\s|$)", re.DOTALL)
+
+
+def with_texts(examples: Sequence[Example], model: str, random: Random, console: Console) -> list[Example]:
+    """The examples, of which those without calls and without a text have what the model says, if it says a sentence.
+
+    Raises `ConfigurationError` where there is no such model.
+    """
+    silent = [place for place, example in enumerate(examples) if not example.calls and not example.text]
+    asked = [examples[place].offering(()) for place in silent]
+    texts = asyncio.run(answers(asked, model, console))
+    found = list(examples)
+    for place, plain, text in zip(silent, asked, texts, strict=True):
+        if text:
+            found[place] = replace(plain if random.random() < WITHOUT_TOOLS else examples[place], text=text)
+    return found
+
+
+async def answers(asked: Sequence[Example], model: str, console: Console) -> list[str]:
+    """What the model answers, greedily."""
+    engine = build_engine(load_settings({"model": model, "engine": "transformers"}))
+    decoder = Decoder(engine, dialect_of(engine.tokenizer))
+    gate = asyncio.Semaphore(TOGETHER)
+    with Progress(console=console) as progress:
+        task = progress.add_task("answering", total=len(asked))
+
+        async def answer(example: Example) -> str:
+            async with gate:
+                text = await answered_in_text(decoder, example)
+            progress.advance(task)
+            return text
+
+        try:
+            return list(await asyncio.gather(*map(answer, asked)))
+        finally:
+            await engine.close()
+
+
+async def answered_in_text(decoder: Decoder, example: Example) -> str:
+    """The model's answer, or the whole sentences of one that is longer."""
+    text, is_whole = "", False
+    async for event in decoder.decode_round(example.conversation, RoundRequest(max_tokens=TEXT_TOKENS)):
+        if isinstance(event, TextWritten):
+            text += event.text
+        if isinstance(event, RoundEnded):
+            is_whole = event.reason == "text"
+    return text.strip() if is_whole else whole_sentences(text)
+
+
+def whole_sentences(text: str) -> str:
+    """The text up to the end of its last whole sentence; nothing if there is none."""
+    found = SENTENCES.match(text.strip())
+    return found.group() if found else ""
