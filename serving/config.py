@@ -57,12 +57,20 @@ VLLM_ARGUMENTS = (
 """The settings that vLLM knows by the same name."""
 
 
+DEFAULT_MODEL = "polycall-135m"
+"""The model of the catalogue that polycall trained: it comes with the package, but for its base's weights."""
+
+
 class Settings(BaseSettings):
     """All settings. Each field's description is its help text on the command line."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
 
-    model: str | None = Field(None, description="A name of the catalogue, a hub id, a folder, or a GGUF file.")
+    model: str | None = Field(
+        None,
+        description="A name of the catalogue, a hub id, a folder, or a GGUF file [default where it runs here: "
+        f"{DEFAULT_MODEL}].",
+    )
     engine: Literal["transformers", "vllm", "remote", "scripted"] = Field(
         "transformers",
         description="What decodes: transformers, vllm in this process, a remote server of completions; 'scripted' "
@@ -204,8 +212,11 @@ def load_settings(given: Mapping[str, Any], config: Path | None = None) -> Setti
         raise ConfigurationError("; ".join(problems(error))) from None
     except (SettingsError, ValueError) as error:  # a TOML file that is none
         raise ConfigurationError(f"the settings cannot be read: {error}") from error
-    if settings.engine != "scripted" and settings.model is None:
-        raise ConfigurationError(f"model: the engine {settings.engine!r} needs one")
+    if settings.model is None:
+        if settings.engine == "remote":
+            raise ConfigurationError("model: the engine 'remote' needs one")
+        if settings.engine != "scripted":
+            settings = settings.model_copy(update={"model": DEFAULT_MODEL})
     if settings.engine == "remote" and not settings.base_urls:
         raise ConfigurationError("base_urls: the engine 'remote' needs at least one")
     return settings

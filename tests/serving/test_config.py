@@ -10,7 +10,7 @@ import pytest
 
 from grammars.errors import ConfigurationError
 from serving.build import server_opener
-from serving.config import load_settings
+from serving.config import DEFAULT_MODEL, load_settings
 from serving.execute.mcp.by_request import RequestServers
 
 
@@ -57,6 +57,8 @@ def test_the_folder_of_models_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> 
         ({"model": "m"}, "m"),
         ({"model": "m", "served_model_name": "mine"}, "mine"),
         ({"engine": "scripted"}, "scripted"),
+        ({}, DEFAULT_MODEL),
+        ({"engine": "vllm"}, DEFAULT_MODEL),
     ],
 )
 def test_the_served_name_is_the_models_unless_another_is_given(options: dict[str, Any], name: str) -> None:
@@ -83,7 +85,7 @@ def test_servers_that_requests_name_are_connected_to_where_the_operator_says(tom
         ('model = "m"\nengine = "steam"', "engine: "),
         ('model = "m"\nmax_rounds = 1', "max_rounds: "),
         ('model = "m"\ntools = "no colon"', "tools: "),
-        ("port = 1", "model: the engine 'transformers' needs one"),
+        ('engine = "remote"', "model: the engine 'remote' needs one"),
         ("this is no TOML", "cannot be read"),
     ],
 )

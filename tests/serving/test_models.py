@@ -241,7 +241,7 @@ def test_resolve_model_with_an_adapter_takes_the_weights_of_its_base_and_merges_
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("smollm3-135m", "name one of smollm2-135m, qwen2.5-coder-1.5b"),
+        ("smollm3-135m", "name one of smollm2-135m, polycall-135m, qwen2.5-coder-1.5b"),
         ("./nowhere", "there is no model './nowhere'"),
         ("nowhere/model.gguf", "there is no model 'nowhere/model.gguf'"),
         ("{folder}", "holds no config.json"),
