@@ -254,7 +254,7 @@ def refuse_other_adapter(folder: Path, wanted: LoraConfig) -> None:
     """Raises `ConfigurationError` unless there is an adapter of the rank, the scale and the layers that are wanted."""
     if not (folder / CONFIG_NAME).is_file():
         raise ConfigurationError(f"lora.adapter: there is no adapter in {str(folder)!r}")
-    found = PeftConfig.from_pretrained(folder)
+    found = PeftConfig.from_pretrained(str(folder))
     for name in ("peft_type", "r", "lora_alpha", "target_modules"):
         its, ours = getattr(found, name, None), getattr(wanted, name)
         if its != ours:
