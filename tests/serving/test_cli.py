@@ -101,7 +101,7 @@ def test_a_server_stops_when_told_though_an_answer_is_awaited(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ([], "model: the engine 'transformers' needs one"),
+        (["--engine", "remote"], "model: the engine 'remote' needs one"),
         (["--engine", "steam"], "engine: "),
         (["--engine", "scripted", "--max-rounds", "1"], "max_rounds: "),
         (["--engine", "scripted", "--dialect", "klingon"], "no dialect 'klingon'"),
