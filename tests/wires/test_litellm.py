@@ -15,6 +15,7 @@ from tests.serving.api.api_server import Call, Serve, Server
 pytestmark = [
     # LiteLLM reads its own models' fields in a way that Pydantic gives up.
     pytest.mark.filterwarnings("ignore:Accessing the 'model_.*' attribute on the instance:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Items? .* using the `ReadOnly` qualifier:UserWarning"),
 ]
 
 
