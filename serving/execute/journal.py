@@ -59,8 +59,10 @@ class JournaledCall:
 
 @dataclass(frozen=True, kw_only=True)
 class JournaledTurn:
-    """What the journal has of a turn: its rounds that are over, its calls in the order of their start (of one
-    moment, by their ids), its answer."""
+    """What the journal has of a turn: its rounds that are over, its calls, its answer.
+
+    Calls stand in the order of their start, those of one moment in that of their ids.
+    """
 
     id: str
     caller: str
