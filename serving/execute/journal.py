@@ -124,7 +124,7 @@ class Journal(Protocol):
         ...
 
     def rename(self, hold: Hold, old_id: str, new_id: str) -> None:
-        """The call goes by another id from now on."""
+        """The call goes by another id from now on, unless the turn has a call of that id: neither is lost then."""
         ...
 
     def outcome(self, hold: Hold, result: ToolResult, ended_s: float) -> None:

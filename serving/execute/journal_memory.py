@@ -82,7 +82,8 @@ class MemoryJournal:
             page.calls[call.id] = call
 
     def rename(self, hold: Hold, old_id: str, new_id: str) -> None:
-        if (page := self._page(hold)) is not None and old_id in page.calls:
+        page = self._page(hold)
+        if page is not None and old_id in page.calls and new_id not in page.calls:
             page.calls[new_id] = replace(page.calls.pop(old_id), id=new_id)
 
     def outcome(self, hold: Hold, result: ToolResult, ended_s: float) -> None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import bindparam, update
+from sqlalchemy import bindparam, exists, update
 
 from serving.execute.database.tables import calls
 
 # A bound value may not have the name of a column that the statement sets.
 OF_TURN = calls.c.turn_id == bindparam("in_turn")
 
-RENAME_CALL = update(calls).where(OF_TURN, calls.c.id == bindparam("old_id")).values(id=bindparam("new_id"))
+NAMED = calls.alias("named")
+
+TAKEN = exists().where(NAMED.c.turn_id == bindparam("in_turn"), NAMED.c.id == bindparam("new_id"))
+
+RENAME_CALL = update(calls).where(OF_TURN, calls.c.id == bindparam("old_id"), ~TAKEN).values(id=bindparam("new_id"))
 
 END_CALL = (
     update(calls)

@@ -181,6 +181,18 @@ async def test_a_call_can_be_renamed_and_keeps_its_result(journal: Journal) -> N
     assert call.result.value == 1
 
 
+async def test_a_call_renamed_to_the_id_of_another_keeps_its_own(journal: Journal) -> None:
+    hold, _ = await begun(journal)
+    await journal.intent(hold, entry("charge", started_s=1.0))
+    await journal.intent(hold, entry("label", started_s=2.0))
+    journal.rename(hold, "call_charge", "call_label")
+    await journal.finish(hold, "done")
+    assert [(call.id, call.name) for call in (await seen(journal, hold)).calls] == [
+        ("call_charge", "charge"),
+        ("call_label", "label"),
+    ]
+
+
 async def test_an_intent_written_again_stands_in_the_place_of_the_first(journal: Journal) -> None:
     hold, _ = await begun(journal)
     await journal.intent(hold, entry("charge", started_s=1.0))
