@@ -56,11 +56,8 @@ def commands_of(document: str) -> list[str]:
 @cache
 def help_text(program: str, subcommand: str | None) -> str:
     """What a command says of its options."""
-    name = program.removeprefix("scripts/")
-    if program == "polycall" or name == "serve":
-        start = [sys.executable, "-m", "serving.cli"]
-    else:
-        start = [sys.executable, str(ROOT / "scripts" / f"{name}.py")]
+    script = str(ROOT / "scripts" / f"{program.removeprefix('scripts/')}.py")
+    start = [sys.executable, "-m", "serving.cli"] if program == "polycall" else [sys.executable, script]
     command = [*start, *([subcommand] if subcommand else []), "--help"]
     wide = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
     return subprocess.run(command, env=wide, cwd=ROOT, capture_output=True, text=True, check=True).stdout
@@ -81,8 +78,10 @@ def test_documented_command_exists_with_all_its_options(command: str) -> None:
         assert program.removeprefix("scripts/") in VERBS
     if program in ("scripts/setup", "scripts/check", "scripts/test"):
         return
-    subcommand = "serve" if program == "scripts/serve" else next(iter(words[1:2]), None)
-    text = help_text(program, None if subcommand is None or subcommand.startswith("-") else subcommand)
+    if program == "scripts/serve":
+        program, words = "polycall", ["polycall", "serve", *words[1:]]
+    subcommand = next((word for word in words[1:2] if re.fullmatch(r"[a-z]+", word)), None)
+    text = help_text(program, subcommand)
     for word in words:
         if word.startswith("--"):
             assert re.search(rf"{re.escape(word.partition('=')[0])}\b", text), f"{word} is no option of {command!r}"

@@ -24,7 +24,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).parent / "crash_server.py"
 TURNS = 200
-KILLS = 3
+KILLS = 2
 PATIENCE_S = 120.0
 
 

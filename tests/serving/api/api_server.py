@@ -20,8 +20,8 @@ from grammars.dialects import dialect_of
 from grammars.tools import json_text
 from serving.api.app import ApiOptions, create_app
 from serving.decode.round import Decoder
+from serving.engines.base import Engine
 from serving.engines.scripted import Answer, ScriptedEngine
-from serving.engines.transformers.engine import TransformersEngine
 from serving.execute.execute import Executor
 from serving.execute.journal import Journal
 from serving.execute.registry import Registry
@@ -63,7 +63,7 @@ def is_text(constraint: Constraint) -> bool:
 @dataclass
 class Server:
     url: str
-    engine: ScriptedEngine | TransformersEngine
+    engine: Engine
     runner: TurnRunner
     api_key: str = "no key"
 
@@ -78,7 +78,7 @@ class Server:
 
 @contextmanager
 def running(
-    engine: ScriptedEngine | TransformersEngine,
+    engine: Engine,
     registry: Registry,
     limits: TurnLimits,
     options: ApiOptions,
