@@ -11,10 +11,11 @@ import asyncio
 import platform
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from bench_questions import Question, weather_question
@@ -33,14 +34,13 @@ from serving.engines.transformers.engine import TransformersEngine
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecodeRow:
-    """N calls of three arguments: medians of seconds, decode steps on the critical path, memory in MiB.
+class CallsRow:
+    """N calls of three arguments, decoded in three ways: medians of seconds, decode steps on the critical path.
 
     `sequential` is one stream with a decode step a token; `sequential_skipping` the same without a step for forced
     tokens; `parallel` plan and branches. `ratio` is sequential over parallel. `plan` names the forms of plan that
     decided what was called, and `tally_sure` says in which share of the runs that tallied the tally was sure enough to
-    decide. `peak_mib` is the memory of keys and values at its peak in a parallel run, prefix included;
-    `peak_mib_one_branch` the same for one call.
+    decide.
     """
 
     engine: str
@@ -58,6 +58,14 @@ class DecodeRow:
     plan: str
     tally_sure: float | None
     valid: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeRow(CallsRow):
+    """And memory, in MiB: `peak_mib` is that of keys and values at its peak in a parallel run, prefix included;
+    `peak_mib_one_branch` the same for one call.
+    """
+
     peak_mib: float | None
     peak_mib_one_branch: float | None
 
@@ -116,42 +124,33 @@ async def _measure(
                         runs[way].append(run)
                     progress.advance(task)
             rows.append(
-                row_of(engine, engine_name, question, count, runs, await peak_mib(decoder, conversation), one_branch)
+                DecodeRow(
+                    engine=engine_name,
+                    model=engine.model,
+                    **calls_figures(question, count, runs),
+                    peak_mib=await peak_mib(decoder, conversation),
+                    peak_mib_one_branch=one_branch,
+                )
             )
     await engine.close()
     return rows
 
 
-def row_of(
-    engine: Engine,
-    engine_name: str,
-    question: Question,
-    count: int,
-    runs: dict[str, list[Run]],
-    peak: float | None,
-    one_branch: float | None,
-) -> DecodeRow:
-    seconds = {way: median(run.seconds for run in done) for way, done in runs.items()}
-    steps = {way: max(run.steps for run in done) for way, done in runs.items()}
-    return DecodeRow(
-        engine=engine_name,
-        model=engine.model,
-        question=question,
-        calls=count,
-        sequential_s=round(seconds["sequential"], 4),
-        sequential_skipping_s=round(seconds["sequential_skipping"], 4),
-        parallel_s=round(seconds["parallel"], 4),
-        ratio=round(seconds["sequential"] / seconds["parallel"], 2),
-        sequential_steps=steps["sequential"],
-        sequential_skipping_steps=steps["sequential_skipping"],
-        parallel_steps=steps["parallel"],
-        plan_steps=max(run.plan_steps for run in runs["parallel"]),
-        plan=plans_of(runs["parallel"]),
-        tally_sure=tally_sure(runs["parallel"]),
-        valid=all(run.valid for done in runs.values() for run in done),
-        peak_mib=peak,
-        peak_mib_one_branch=one_branch,
-    )
+def calls_figures(question: Question, count: int, runs: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
+    """The fields of a `CallsRow` that the runs of the three ways say."""
+    seconds = {way: median(run.seconds for run in runs[way]) for way in WAYS}
+    ours = runs["parallel"]
+    return {
+        "question": question,
+        "calls": count,
+        **{f"{way}_s": round(seconds[way], 4) for way in WAYS},
+        "ratio": round(seconds["sequential"] / seconds["parallel"], 2),
+        **{f"{way}_steps": max(run.steps for run in runs[way]) for way in WAYS},
+        "plan_steps": max(run.plan_steps for run in ours),
+        "plan": plans_of(ours),
+        "tally_sure": tally_sure(ours),
+        "valid": all(run.valid for way in WAYS for run in runs[way]),
+    }
 
 
 def plans_of(runs: Sequence[Run]) -> str:

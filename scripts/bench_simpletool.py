@@ -50,7 +50,7 @@ class SimpleToolRow:
     """N calls of three arguments, warm prefix, one client: medians of seconds, plan included in `parallel_s`.
 
     `simpletool_s` is with heads that know how long they are, `simpletool_untrained_s` with those that do not.
-    `plan` and `tally_sure` are those of `bench_decode.DecodeRow`, `valid` says whether ours made the calls asked for.
+    `plan` and `tally_sure` are those of `bench_decode.CallsRow`, `valid` says whether ours made the calls asked for.
     """
 
     calls: int

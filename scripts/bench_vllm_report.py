@@ -6,36 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from bench_decode import WAYS, Run, plans_of, tally_sure
+from bench_decode import CallsRow, Run, calls_figures
 from bench_questions import Question
 
 
 @dataclass(frozen=True, kw_only=True)
-class VllmRow:
-    """N calls of three arguments, one client, warm prefix: medians of seconds.
-
-    `parallel_s` has the plan in it: `plan_s` is how long that was written, `branches_s` how long the branches went on
-    after it. `vllm_s` is stock vLLM's array of N, `ratio_vllm` how many times longer that takes; `vllm_tools_s` is its
-    tool calling, which wrote `vllm_tool_calls` calls. `plan` and `tally_sure` are those of `DecodeRow`.
+class VllmRow(CallsRow):
+    """One client, warm prefix. `plan_s` is how long of `parallel_s` the plan was written, `branches_s` how long the
+    branches went on after it. `vllm_s` is stock vLLM's array of N, `ratio_vllm` how many times longer that takes;
+    `vllm_tools_s` is its tool calling, which wrote `vllm_tool_calls` calls.
     """
 
-    engine: str
-    model: str
-    question: Question
-    calls: int
-    sequential_s: float
-    sequential_skipping_s: float
-    parallel_s: float
-    ratio: float
-    sequential_steps: int
-    sequential_skipping_steps: int
-    parallel_steps: int
-    plan_steps: int
-    plan: str
-    tally_sure: float | None
     plan_s: float
     branches_s: float
-    valid: bool
     vllm_s: float
     ratio_vllm: float
     vllm_valid: bool
@@ -77,29 +60,18 @@ class VllmReport:
 def row_of(
     model: str, question: Question, calls: int, runs: Mapping[str, Sequence[Run]], tools: Sequence[tuple[float, int]]
 ) -> VllmRow:
-    seconds = {way: median(run.seconds for run in done) for way, done in runs.items()}
-    ours = runs["parallel"]
+    """The row of the runs of the three ways and of `vllm`, and of what its tool calling took and wrote."""
+    ours, stock = runs["parallel"], runs["vllm"]
+    stock_s = median(run.seconds for run in stock)
     return VllmRow(
         engine="vllm",
         model=model,
-        question=question,
-        calls=calls,
-        sequential_s=round(seconds["sequential"], 4),
-        sequential_skipping_s=round(seconds["sequential_skipping"], 4),
-        parallel_s=round(seconds["parallel"], 4),
-        ratio=round(seconds["sequential"] / seconds["parallel"], 2),
-        sequential_steps=max(run.steps for run in runs["sequential"]),
-        sequential_skipping_steps=max(run.steps for run in runs["sequential_skipping"]),
-        parallel_steps=max(run.steps for run in ours),
-        plan_steps=max(run.plan_steps for run in ours),
-        plan=plans_of(ours),
-        tally_sure=tally_sure(ours),
+        **calls_figures(question, calls, runs),
         plan_s=round(median(run.plan_s for run in ours), 4),
         branches_s=round(median(run.branches_s for run in ours), 4),
-        valid=all(run.valid for way in WAYS for run in runs[way]),
-        vllm_s=round(seconds["vllm"], 4),
-        ratio_vllm=round(seconds["vllm"] / seconds["parallel"], 2),
-        vllm_valid=all(run.valid for run in runs["vllm"]),
+        vllm_s=round(stock_s, 4),
+        ratio_vllm=round(stock_s / median(run.seconds for run in ours), 2),
+        vllm_valid=all(run.valid for run in stock),
         vllm_tools_s=round(median(time_s for time_s, _ in tools), 4),
         vllm_tool_calls=round(median(made for _, made in tools)),
     )
