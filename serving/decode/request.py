@@ -31,7 +31,7 @@ class DecodeOptions:
     """
 
     plan_form: PlanForm | None = None
-    sure_tally: float = 0.8
+    sure_tally: float = 0.5
     plan_tokens: int = 1024
     call_tokens: int = 1024
     stream_tokens: int = 8192
