@@ -24,7 +24,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).parent / "crash_server.py"
 TURNS = 200
-KILLS = 2
+KILLS = 3
 PATIENCE_S = 120.0
 
 
@@ -90,8 +90,8 @@ def charged(path: Path) -> int:
 async def some_more_charges(path: Path, count: int, asking: asyncio.Future[Any]) -> None:
     """Wait until so many more have happened, or all has: one server may finish while another starts again.
 
-    Charges and not labels, which may start without waiting for the journal: on a busy machine they happen before any
-    charge has begun. The last charge that happened is as a rule not over when the kill comes.
+    Charges and not labels, which may start without waiting for the journal: on a busy machine they may happen before
+    any charge has begun. The last charge that happened is as a rule not over when the kill comes.
     """
     before = charged(path)
     while charged(path) < before + count and not asking.done():
