@@ -84,7 +84,9 @@ class MemoryJournal:
     def rename(self, hold: Hold, old_id: str, new_id: str) -> None:
         page = self._page(hold)
         if page is not None and old_id in page.calls and new_id not in page.calls:
-            page.calls[new_id] = replace(page.calls.pop(old_id), id=new_id)
+            call = page.calls.pop(old_id)
+            result = None if call.result is None else replace(call.result, call_id=new_id)
+            page.calls[new_id] = replace(call, id=new_id, result=result)
 
     def outcome(self, hold: Hold, result: ToolResult, ended_s: float) -> None:
         if (page := self._page(hold)) is not None and result.call_id in page.calls:

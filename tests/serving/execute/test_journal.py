@@ -176,9 +176,7 @@ async def test_a_call_can_be_renamed_and_keeps_its_result(journal: Journal) -> N
     journal.rename(hold, "call_charge", "call_again")
     await journal.finish(hold, "done")
     [call] = (await seen(journal, hold)).calls
-    assert call.id == "call_again"
-    assert call.result is not None
-    assert call.result.value == 1
+    assert (call.id, call.result) == ("call_again", ToolResult(call_id="call_again", value=1))
 
 
 async def test_a_call_renamed_to_the_id_of_another_keeps_its_own(journal: Journal) -> None:
