@@ -7,7 +7,6 @@ for another. `docs/decoding.md` says which of them have been measured.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -15,6 +14,7 @@ from typing import Protocol
 from grammars import worked_example
 from grammars.constraint import Constraint
 from grammars.conversation import Conversation
+from grammars.counts import MOST_TALLIED, fixed_counts
 from grammars.errors import ConfigurationError
 from grammars.plan import (
     INSTRUCTIONS,
@@ -43,10 +43,6 @@ For example, with the tools {tools}, the outline for "{request}" is:
         ", ".join(json_text({"name": call.name, "request": call.subject}) for call in worked_example.CALLS),
     )
 )
-
-
-MOST_TALLIED = 9
-"""The most calls of one tool that a tally can say: it is one digit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,6 +200,8 @@ class Lists:
 class Tally:
     """One stream a tool, all at once, one step each: how many calls does it get? The calls then go by ordinals.
 
+    No streams where the caller fixes all counts: there is nothing to plan.
+
     `opening` is what a tool's stream stands on, with the place `{name}`, and `subject` what a call goes by, with the
     places `{number}` and `{count}`.
     """
@@ -217,6 +215,8 @@ class Tally:
         return self.asked
 
     def streams(self, conversation: Conversation) -> list[PlanStream]:
+        if fixed_counts(conversation) is not None:
+            return []
         most = min(MOST_TALLIED, conversation.choice.most)
         digits = Constraint.choice([str(count) for count in range(most + 1)])
         return [
@@ -228,7 +228,9 @@ class Tally:
         return Plan()
 
     def read(self, texts: Sequence[str], conversation: Conversation) -> Plan:
-        counts = Counter({tool.name: int(text) for tool, text in zip(conversation.callable_tools, texts, strict=True)})
+        counts = fixed_counts(conversation) or {
+            tool.name: int(text) for tool, text in zip(conversation.callable_tools, texts, strict=True)
+        }
         calls = [
             PlannedCall(tool=name, subject=self.subject.format(number=number, count=count))
             for name, count in counts.items()

@@ -1,8 +1,9 @@
 """What decoding N calls takes: in one stream as every other server does, the same with forced tokens skipped, parallel.
 
 The three ways take turns in one run, after a warm-up, over the same prefix of about a thousand tokens, which is held
-from the warm-up on (a server's usual state: the tools and the conversation so far are known). The number of calls is
-fixed; only a model that plans by a tally is left to count: where it counts wrong the row is not valid.
+from the warm-up on (a server's usual state: the tools and the conversation so far are known). The caller fixes the
+number of calls. A model that plans by a tally has then little or nothing to plan, so it decodes a fourth time, left to
+count by itself, as it must where nobody knows the number.
 """
 
 from __future__ import annotations
@@ -38,9 +39,12 @@ class CallsRow:
     """N calls of three arguments, decoded in three ways: medians of seconds, decode steps on the critical path.
 
     `sequential` is one stream with a decode step a token; `sequential_skipping` the same without a step for forced
-    tokens; `parallel` plan and branches. `ratio` is sequential over parallel. `plan` names the forms of plan that
-    decided what was called, and `tally_sure` says in which share of the runs that tallied the tally was sure enough to
-    decide.
+    tokens; `parallel` plan and branches. `ratio` is sequential over parallel. `valid` says whether all these runs made
+    the N calls.
+
+    `counting` is `parallel` by a model that plans by a tally and is left to count, else None: `counting_right` is the
+    share of its runs that made N valid calls, `counting_plan` names the forms of plan that decided what was called, and
+    `tally_sure` is the share in which the tally was sure enough to be the one.
     """
 
     engine: str
@@ -55,9 +59,13 @@ class CallsRow:
     sequential_skipping_steps: int
     parallel_steps: int
     plan_steps: int
-    plan: str
-    tally_sure: float | None
     valid: bool
+    counting_s: float | None
+    counting_ratio: float | None
+    counting_steps: int | None
+    counting_right: float | None
+    counting_plan: str | None
+    tally_sure: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +101,9 @@ WAYS = {
     "parallel": RoundRequest(decoding="parallel"),
 }
 
+COUNTING = "counting"
+"""The name of the fourth way."""
+
 
 def measure_decode(
     engine: Engine,
@@ -113,16 +124,15 @@ async def _measure(
     rows: list[DecodeRow] = []
     one_branch = await peak_mib(decoder, weather_question(engine, 1, question))
     with Progress(console=console) as progress:
-        task = progress.add_task("decoding", total=len(counts) * (repeats + 1) * len(WAYS))
+        task = progress.add_task("decoding", total=len(counts) * (repeats + 1))
         for count in counts:
             conversation = weather_question(engine, count, question)
-            runs: dict[str, list[Run]] = {way: [] for way in WAYS}
+            runs: dict[str, list[Run]] = {}
             for repeat in range(repeats + 1):
-                for way, request in WAYS.items():
-                    run = await decode_once(decoder, conversation, request)
-                    if repeat:  # the first is the warm-up
-                        runs[way].append(run)
-                    progress.advance(task)
+                done = await decode_in_all_ways(decoder, conversation)
+                for way, run in done.items() if repeat else ():  # the first is the warm-up
+                    runs.setdefault(way, []).append(run)
+                progress.advance(task)
             rows.append(
                 DecodeRow(
                     engine=engine_name,
@@ -139,17 +149,31 @@ async def _measure(
 def calls_figures(question: Question, count: int, runs: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
     """The fields of a `CallsRow` that the runs of the three ways say."""
     seconds = {way: median(run.seconds for run in runs[way]) for way in WAYS}
-    ours = runs["parallel"]
     return {
         "question": question,
         "calls": count,
         **{f"{way}_s": round(seconds[way], 4) for way in WAYS},
         "ratio": round(seconds["sequential"] / seconds["parallel"], 2),
         **{f"{way}_steps": max(run.steps for run in runs[way]) for way in WAYS},
-        "plan_steps": max(run.plan_steps for run in ours),
-        "plan": plans_of(ours),
-        "tally_sure": tally_sure(ours),
+        "plan_steps": max(run.plan_steps for run in runs["parallel"]),
         "valid": all(run.valid for way in WAYS for run in runs[way]),
+        **counting_figures(runs.get(COUNTING, ()), seconds["sequential"]),
+    }
+
+
+def counting_figures(counting: Sequence[Run], other_s: float) -> dict[str, Any]:
+    """The fields of a row about the runs that were left to count, beside the seconds that another way takes."""
+    if not counting:
+        names = ("counting_s", "counting_ratio", "counting_steps", "counting_right", "counting_plan", "tally_sure")
+        return dict.fromkeys(names)
+    seconds = median(run.seconds for run in counting)
+    return {
+        "counting_s": round(seconds, 4),
+        "counting_ratio": round(other_s / seconds, 2),
+        "counting_steps": max(run.steps for run in counting),
+        "counting_right": round(sum(run.valid for run in counting) / len(counting), 2),
+        "counting_plan": plans_of(counting),
+        "tally_sure": tally_sure(counting),
     }
 
 
@@ -164,19 +188,25 @@ def tally_sure(runs: Sequence[Run]) -> float | None:
     return round(sum(tallied) / len(tallied), 2) if tallied else None
 
 
-def left_to_count(conversation: Conversation, decoder: Decoder) -> Conversation:
-    """The same for a plan: nothing tells a model that tallies how many calls it should make."""
-    if decoder.dialect.marks is None:
-        return conversation
-    return replace(
-        conversation, choice=Choice(mode="required", least=1, most=max(DEFAULT_MOST_CALLS, conversation.choice.most))
-    )
+def left_to_count(conversation: Conversation) -> Conversation:
+    """The same, and nothing tells the model how many calls it should make."""
+    most = max(DEFAULT_MOST_CALLS, conversation.choice.most)
+    return replace(conversation, choice=Choice(mode="required", least=1, most=most))
 
 
-async def decode_once(decoder: Decoder, conversation: Conversation, request: RoundRequest) -> Run:
+async def decode_in_all_ways(decoder: Decoder, conversation: Conversation) -> dict[str, Run]:
+    """One run of each way, in turn."""
+    done = {way: await decode_once(decoder, conversation, request) for way, request in WAYS.items()}
+    if decoder.dialect.marks is not None:
+        done[COUNTING] = await decode_once(decoder, conversation, WAYS["parallel"], counting=True)
+    return done
+
+
+async def decode_once(
+    decoder: Decoder, conversation: Conversation, request: RoundRequest, *, counting: bool = False
+) -> Run:
     """One round, from conversation to its last event, and whether it made exactly the calls that were asked."""
-    planned = request.decoding == "parallel"
-    asked = left_to_count(conversation, decoder) if planned else conversation
+    asked = left_to_count(conversation) if counting else conversation
     calls: list[ToolCall] = []
     start_s = time.perf_counter()
     async for event in decoder.decode_round(asked, request):
@@ -222,7 +252,7 @@ async def peak_mib(decoder: Decoder, conversation: Conversation) -> float | None
         return None
     engine.forget_prefixes()
     engine.take_peak_rows_bytes()
-    async for _ in decoder.decode_round(left_to_count(conversation, decoder), WAYS["parallel"]):
+    async for _ in decoder.decode_round(conversation, WAYS["parallel"]):
         pass
     return round(engine.take_peak_rows_bytes() / 2**20, 1)
 

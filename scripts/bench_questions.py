@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from grammars.conversation import Choice, Conversation, Message
+from grammars.counts import MOST_TALLIED
 from grammars.dialects import dialect_of
-from grammars.plan_forms import MOST_TALLIED
 from grammars.tools import Tool
 from serving.engines.base import Engine
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from bench_decode import Run, decode_once, plans_of, tally_sure
+from bench_decode import Run, counting_figures, decode_once
 from bench_questions import HOTELS, TOOL
 from bench_vllm import ENGINE_ARGUMENTS, regime_question
 from rich.console import Console
@@ -49,19 +49,23 @@ BRANCH_COUNTS = (1, 2, 4, 8, 16)
 class SimpleToolRow:
     """N calls of three arguments, warm prefix, one client: medians of seconds, plan included in `parallel_s`.
 
-    `simpletool_s` is with heads that know how long they are, `simpletool_untrained_s` with those that do not.
-    `plan` and `tally_sure` are those of `bench_decode.CallsRow`, `valid` says whether ours made the calls asked for.
+    `simpletool_s` is with heads that know how long they are, `simpletool_untrained_s` with those that do not. `valid`
+    says whether ours made the calls asked for. `counting` is as in `bench_decode.CallsRow`.
     """
 
     calls: int
-    plan: str
-    tally_sure: float | None
     valid: bool
     parallel_s: float
     simpletool_s: float
     ratio: float
     simpletool_untrained_s: float
     ratio_untrained: float
+    counting_s: float | None
+    counting_ratio: float | None
+    counting_steps: int | None
+    counting_right: float | None
+    counting_plan: str | None
+    tally_sure: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,11 +118,15 @@ async def simpletool_rows(engine: Engine, counts: Sequence[int], repeats: int, c
         task = progress.add_task("SimpleTool's layout", total=len(counts) * (repeats + 1))
         for calls in counts:
             ours: list[Run] = []
+            counting: list[Run] = []
             knowing: list[float] = []
             untrained: list[float] = []
             for repeat in range(repeats + 1):
                 asked = regime_question(engine, calls, "warm", "lines")
                 run = await decode_once(decoder, asked, RoundRequest())
+                if decoder.dialect.marks is not None:
+                    counted = await decode_once(decoder, asked, RoundRequest(), counting=True)
+                    counting += [counted] if repeat else []
                 known_s = await call_by_call(engine, asked, knowing_heads)
                 unknown_s = await call_by_call(engine, asked, untrained_heads)
                 if repeat:  # the first is the warm-up
@@ -130,14 +138,13 @@ async def simpletool_rows(engine: Engine, counts: Sequence[int], repeats: int, c
             rows.append(
                 SimpleToolRow(
                     calls=calls,
-                    plan=plans_of(ours),
-                    tally_sure=tally_sure(ours),
                     valid=all(run.valid for run in ours),
                     parallel_s=round(parallel_s, 4),
                     simpletool_s=round(median(knowing), 4),
                     ratio=round(median(knowing) / parallel_s, 2),
                     simpletool_untrained_s=round(median(untrained), 4),
                     ratio_untrained=round(median(untrained) / parallel_s, 2),
+                    **counting_figures(counting, median(knowing)),
                 )
             )
     return rows

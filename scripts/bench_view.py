@@ -21,9 +21,13 @@ COLUMNS = {
     "sequential_skipping_steps": "skipping steps",
     "parallel_steps": "parallel steps",
     "plan_steps": "plan steps",
-    "plan": "plan",
-    "tally_sure": "tally sure",
     "valid": "valid",
+    "counting_s": "counting s",
+    "counting_ratio": "counting ratio",
+    "counting_steps": "counting steps",
+    "counting_right": "counted right",
+    "counting_plan": "counting plan",
+    "tally_sure": "tally sure",
     "peak_mib": "peak MiB",
     "peak_mib_one_branch": "one branch MiB",
 }
@@ -36,7 +40,9 @@ def table(rows: Sequence[DecodeRow], machine: str) -> Table:
     for row in rows:
         view.add_column(f"{row.calls} calls" if row.calls > 1 else "1 call", justify="right")
     for name, title in COLUMNS.items():
-        view.add_row(title, *(str(getattr(row, name)) for row in rows))
+        values = [getattr(row, name) for row in rows]
+        if any(value is not None for value in values):
+            view.add_row(title, *map(str, values))
     return view
 
 

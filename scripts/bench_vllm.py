@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from bench_decode import WAYS, Run, decode_once
+from bench_decode import Run, decode_in_all_ways, decode_once
 from bench_questions import Question, weather_question
 from bench_stock import StockVllm
 from bench_vllm_report import LoadRow, RegimeRow, VllmReport, VllmRow, row_of
@@ -146,12 +146,12 @@ class Measuring:
         with Progress(console=self._console) as progress:
             task = progress.add_task("warm prefix", total=len(counts) * (self._repeats + 1))
             for calls in counts:
-                runs: dict[str, list[Run]] = {way: [] for way in (*WAYS, "vllm")}
+                runs: dict[str, list[Run]] = {}
                 tools: list[tuple[float, int]] = []
                 for repeat in range(self._repeats + 1):
                     asked = self.question(calls, "warm")
                     await asyncio.sleep(SETTLE_S)
-                    done = {way: await self.decode(asked, request) for way, request in WAYS.items()}
+                    done = await decode_in_all_ways(self._decoder, asked)
                     await asyncio.sleep(SETTLE_S)
                     done["vllm"] = await self.stock.array(asked)
                     called = await self.stock.tools(asked)
@@ -159,7 +159,7 @@ class Measuring:
                     if repeat:  # the first is the warm-up
                         tools.append(called)
                         for way, run in done.items():
-                            runs[way].append(run)
+                            runs.setdefault(way, []).append(run)
                 rows.append(row_of(model, self._question, calls, runs, tools))
         return rows
 

@@ -6,21 +6,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from bench_decode import CallsRow, Run, calls_figures
+from bench_decode import COUNTING, CallsRow, Run, calls_figures, counting_figures
 from bench_questions import Question
 
 
 @dataclass(frozen=True, kw_only=True)
 class VllmRow(CallsRow):
     """One client, warm prefix. `plan_s` is how long of `parallel_s` the plan was written, `branches_s` how long the
-    branches went on after it. `vllm_s` is stock vLLM's array of N, `ratio_vllm` how many times longer that takes;
-    `vllm_tools_s` is its tool calling, which wrote `vllm_tool_calls` calls.
+    branches went on after it. `vllm_s` is stock vLLM's array of N, `ratio_vllm` how many times longer that takes, and
+    `counting_ratio_vllm` how many times longer than polycall left to count. `vllm_tools_s` is its tool calling, which
+    wrote `vllm_tool_calls` calls.
     """
 
     plan_s: float
     branches_s: float
     vllm_s: float
     ratio_vllm: float
+    counting_ratio_vllm: float | None
     vllm_valid: bool
     vllm_tools_s: float
     vllm_tool_calls: int
@@ -60,9 +62,10 @@ class VllmReport:
 def row_of(
     model: str, question: Question, calls: int, runs: Mapping[str, Sequence[Run]], tools: Sequence[tuple[float, int]]
 ) -> VllmRow:
-    """The row of the runs of the three ways and of `vllm`, and of what its tool calling took and wrote."""
+    """The row of the runs of polycall's ways and of `vllm`, and of what its tool calling took and wrote."""
     ours, stock = runs["parallel"], runs["vllm"]
     stock_s = median(run.seconds for run in stock)
+    counting = counting_figures(runs.get(COUNTING, ()), stock_s)
     return VllmRow(
         engine="vllm",
         model=model,
@@ -71,6 +74,7 @@ def row_of(
         branches_s=round(median(run.branches_s for run in ours), 4),
         vllm_s=round(stock_s, 4),
         ratio_vllm=round(stock_s / median(run.seconds for run in ours), 2),
+        counting_ratio_vllm=counting["counting_ratio"],
         vllm_valid=all(run.valid for run in stock),
         vllm_tools_s=round(median(time_s for time_s, _ in tools), 4),
         vllm_tool_calls=round(median(made for _, made in tools)),

@@ -40,7 +40,11 @@ async def decode_parallel(round: Round, ledger: Ledger) -> AsyncGenerator[Decode
         StreamGroup[tuple[int, ...]](round.engine, round.prefix, round.request.scope) as streams,
         aclosing(streams.events()) as events,
     ):
-        streams.start(PLAN, planning.branches)
+        if planning.branches:
+            streams.start(PLAN, planning.branches)
+        else:
+            await calls.begin(planning, streams)
+            calls.close(complete=True)
         async for key, event in events:
             ledger.hear(event)
             if key == PLAN:
@@ -49,14 +53,7 @@ async def decode_parallel(round: Round, ledger: Ledger) -> AsyncGenerator[Decode
                     planning.plan_anew()
                     streams.start(PLAN, planning.branches)
                     continue
-                plan = planning.plan
-                # Forms without a grammar for the whole plan may come to less calls than are asked for: then it is none.
-                enough = not planning.complete or len(plan.calls) >= round.conversation.choice.least
-                if enough and (new := calls.plan(plan)):
-                    if round.request.parallel_dependencies:
-                        await asyncio.to_thread(calls.take_references, new)
-                    branches = [calls.branch(call, begun_at=planning.steps) for call in new]
-                    streams.start(tuple(call.place for call in new), branches)
+                await calls.begin(planning, streams)
                 if planning.over:
                     ledger.plan(planning.ended, steps=planning.steps, tally_probability=planning.tally_probability)
                     for written in calls.close(complete=planning.complete):
@@ -100,6 +97,17 @@ class Calls:
         self._settled: dict[int, str] = {}
         self._closed = False
         self._spare = 0
+
+    async def begin(self, planning: Planning, streams: StreamGroup[tuple[int, ...]]) -> None:
+        """Start the branches of the calls that are new in the plan."""
+        plan = planning.plan
+        # Forms without a grammar for the whole plan may come to less calls than are asked for: then it is none.
+        enough = not planning.complete or len(plan.calls) >= self._round.conversation.choice.least
+        if enough and (new := self.plan(plan)):
+            if self._round.request.parallel_dependencies:
+                await asyncio.to_thread(self.take_references, new)
+            branches = [self.branch(call, begun_at=planning.steps) for call in new]
+            streams.start(tuple(call.place for call in new), branches)
 
     def plan(self, plan: Plan) -> list[PlannedCall]:
         """The calls that are new in this plan."""

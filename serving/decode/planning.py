@@ -1,7 +1,9 @@
 """Planning: the streams of a round's plan, and what they say so far.
 
-A model that was trained for it plans by a tally, one step for all tools at once; where the tally's own probability is
-low, the outline is written after all. A stock model writes an outline, in the form that the options choose.
+A model that was trained for it plans by a tally, one step for all tools at once, in which the caller's bounds have the
+last word; where the tally's own probability is low, the outline is written after all. Where the caller fixes how often
+each tool is called, such a model has nothing to plan. A stock model writes an outline, in the form that the options
+choose.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from collections.abc import Sequence
 
 from grammars.branch import Branch
 from grammars.conversation import Conversation
+from grammars.counts import COUNTS, can_be_tallied, counts_within, fixed_counts
 from grammars.dialects import Dialect
 from grammars.marked_forms import marked_outline, marked_tally
 from grammars.plan import Plan
@@ -29,11 +32,12 @@ def plan_forms(options: DecodeOptions, dialect: Dialect, conversation: Conversat
         return (options.plan_form,)
     if dialect.marks is None:
         return (JOINT,)
-    outline = marked_outline(dialect.marks)
-    counts_are_open = conversation.choice.exact is None and conversation.choice.least <= 1
-    if counts_are_open and len(conversation.callable_tools) <= TALLIED_TOOLS:
-        return (marked_tally(dialect.marks), outline)
-    return (outline,)
+    tally, outline = marked_tally(dialect.marks), marked_outline(dialect.marks)
+    if not can_be_tallied(conversation):
+        return (outline,)
+    if fixed_counts(conversation) is not None:
+        return (tally,)
+    return (tally, outline) if len(conversation.callable_tools) <= TALLIED_TOOLS else (outline,)
 
 
 class Planning:
@@ -50,8 +54,8 @@ class Planning:
     def _begin(self) -> None:
         """The first of the forms that are left."""
         self._form = self._forms.pop(0)
-        # Only a form that another one may take the place of is asked how sure it is.
-        logprobs = 0 if self._forms else None
+        # Only a form that another one may take the place of is asked how sure it is: a tally, of all its digits.
+        logprobs = len(COUNTS) if self._forms else None
         self.branches = [
             Branch(
                 suffix=self._round.engine.tokenizer.encode(stream.opening),
@@ -65,7 +69,7 @@ class Planning:
         ]
         self._texts = [""] * len(self.branches)
         self._steps = [0] * len(self.branches)
-        self._logprobs = [0.0] * len(self.branches)
+        self._likelihoods: list[dict[int, float]] = [{} for _ in self.branches]
         self._ended: dict[int, StreamEnded] = {}
 
     def take(self, event: StreamEvent) -> None:
@@ -73,18 +77,26 @@ class Planning:
         if isinstance(event, BranchProgress):
             self._texts[event.branch] += event.text
             self._steps[event.branch] = event.steps
-            self._logprobs[event.branch] += sum(token.logprob for token in event.logprobs)
+            for token in event.logprobs:
+                self._likelihoods[event.branch] |= {int(top.text): math.exp(top.logprob) for top in (*token.top, token)}
         elif isinstance(event, StreamEnded):
             self._ended[event.index] = event
             self._texts[event.index] = event.end.text
             self._steps[event.index] = event.end.steps
-            if self._forms and self.complete and len(self.plan.calls) >= self._round.conversation.choice.least:
-                self.tally_probability = math.exp(min(self._logprobs))
+            if self._forms and self.complete:
+                self._count()
+
+    def _count(self) -> None:
+        """Let the tally's digits come to what the caller allows."""
+        choice, written = self._round.conversation.choice, [int(text) for text in self._texts]
+        counts = counts_within(choice.least, choice.most, written, self._likelihoods)
+        self._texts = [str(count) for count in counts.of_tools]
+        self.tally_probability = counts.probability
 
     @property
     def is_unsure(self) -> bool:
-        """Whether the plan is over, and one of its streams was less likely than the options ask for, or broken, or all
-        came to fewer calls than are asked for, while there is another form to plan in.
+        """Whether the plan is over, and one of its streams was less likely than the options ask for, or broken, while
+        there is another form to plan in.
         """
         if not self._forms or not self.over:
             return False
@@ -98,7 +110,7 @@ class Planning:
     @property
     def steps(self) -> int:
         """How many decode steps the plan took so far."""
-        return max((stream.end.steps for stream in self._given_up), default=0) + max(self._steps)
+        return max((stream.end.steps for stream in self._given_up), default=0) + max(self._steps, default=0)
 
     @property
     def over(self) -> bool:

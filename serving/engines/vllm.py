@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from vllm.exceptions import VLLMValidationError
 from vllm.inputs import tokens_input
 from vllm.lora.request import LoRARequest
 from vllm.outputs import CompletionOutput, RequestOutput
+from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
@@ -33,6 +35,9 @@ from serving.engines.written import likelihood
 
 BACKEND = "guidance"
 """The one structured-output backend: vLLM pins the first that is used, and this one reads the grammars used here."""
+
+CPU_CACHE_GIB = 4
+"""The prefix cache on CPUs, where nothing else is said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,6 +221,9 @@ def load_vllm(
         **({"enable_lora": True, "max_loras": len(adapters)} if adapters else {}),
         **(engine_args or {}),
     }
+    if current_platform.is_cpu() and "gpu_memory_utilization" not in given:
+        # Without it vLLM takes nearly all of the machine's memory, and does not start where some of that is in use.
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(CPU_CACHE_GIB))
     try:
         engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**given))
     except (TypeError, ValueError) as error:

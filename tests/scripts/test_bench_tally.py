@@ -1,4 +1,4 @@
-"""scripts/bench decode of a model that plans by a tally: it counts by itself, and the bench says how sure it was."""
+"""scripts/bench decode of a model that plans by a tally: told how many calls, and left to count by itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from bench_decode import WAYS, Run, decode_once, plans_of, tally_sure
+from bench_decode import COUNTING, WAYS, Run, calls_figures, decode_in_all_ways, decode_once, plans_of, tally_sure
 from bench_questions import weather_question
 
 from grammars.constraint import Constraint
@@ -63,19 +63,41 @@ class Model:
         return json.dumps({"tool_calls": calls})
 
 
-async def decoded(calls: int, way: str, options: DecodeOptions = SURE, missed: int = 0) -> Run:
-    engine = MarkedEngine(Model(missed))
-    return await decode_once(Decoder(engine, TRAINED, options), weather_question(engine, calls), WAYS[way])
+def decoder(options: DecodeOptions = SURE, missed: int = 0) -> Decoder:
+    return Decoder(MarkedEngine(Model(missed)), TRAINED, options)
+
+
+async def told(calls: int, way: str = "parallel", missed: int = 0) -> Run:
+    made = decoder(missed=missed)
+    return await decode_once(made, weather_question(made.engine, calls), WAYS[way])
+
+
+async def left_to_count(calls: int, options: DecodeOptions = SURE, missed: int = 0) -> Run:
+    made = decoder(options, missed)
+    return await decode_once(made, weather_question(made.engine, calls), WAYS["parallel"], counting=True)
+
+
+@pytest.mark.parametrize("calls", [1, 2, 9])
+@pytest.mark.parametrize("missed", [0, 1])
+async def test_model_that_is_told_how_often_one_tool_is_called_has_nothing_to_plan(calls: int, missed: int) -> None:
+    run = await told(calls, missed=missed)
+    assert (run.plan, run.plan_steps, run.valid) == ("none", 0, True)
+
+
+@pytest.mark.parametrize("missed", [0, 1])
+async def test_model_that_is_told_the_sum_of_two_tools_calls_tallies_to_it(missed: int) -> None:
+    run = await told(16, missed=missed)
+    assert (run.plan, run.plan_steps, run.valid) == ("tally", 1, True)
 
 
 @pytest.mark.parametrize("calls", [1, 2, 9, 16])
 async def test_sure_tally_decides_in_one_step_up_to_sixteen_calls(calls: int) -> None:
-    run = await decoded(calls, "parallel")
+    run = await left_to_count(calls)
     assert (run.plan, run.plan_steps, run.valid) == ("tally", 1, True)
 
 
 async def test_unsure_tally_leaves_it_to_the_outline_and_is_counted() -> None:
-    sure, unsure = await decoded(3, "parallel"), await decoded(3, "parallel", UNSURE)
+    sure, unsure = await left_to_count(3), await left_to_count(3, UNSURE)
     assert (unsure.plan, unsure.valid) == ("outline", True)
     assert plans_of([sure, unsure]) == "outline, tally"
     assert tally_sure([sure, unsure]) == 0.5
@@ -83,17 +105,25 @@ async def test_unsure_tally_leaves_it_to_the_outline_and_is_counted() -> None:
 
 @pytest.mark.parametrize("missed", [1, -1], ids=["too few", "too many"])
 async def test_wrong_count_is_not_valid(missed: int) -> None:
-    run = await decoded(4, "parallel", missed=missed)
+    run = await left_to_count(4, missed=missed)
     assert (run.plan, run.valid) == ("tally", False)
 
 
-async def test_tally_of_nothing_where_calls_are_required_decides_nothing() -> None:
-    run = await decoded(3, "parallel", missed=3)
-    assert (run.plan, run.valid, tally_sure([run])) == ("outline", True, 0.0)
+async def test_row_says_how_often_the_model_counted_right() -> None:
+    runs = [await decode_in_all_ways(decoder(missed=missed), weather_question(MarkedEngine(), 4)) for missed in (0, 1)]
+    figures = calls_figures("lines", 4, {way: [run[way] for run in runs] for way in (*WAYS, COUNTING)})
+    assert figures["valid"]
+    assert (figures["plan_steps"], figures["counting_right"], figures["counting_plan"]) == (0, 0.5, "tally")
+    assert figures["counting_ratio"] == pytest.approx(figures["sequential_s"] / figures["counting_s"], rel=0.02)
+
+
+async def test_stock_model_is_not_left_to_count() -> None:
+    stock = Decoder(ScriptedEngine(Model()), DIALECTS["json"])
+    assert COUNTING not in await decode_in_all_ways(stock, weather_question(stock.engine, 2))
 
 
 async def test_sequential_peer_is_held_to_the_number_and_has_no_plan() -> None:
-    run = await decoded(16, "sequential")
+    run = await told(16, "sequential")
     assert (run.plan, run.valid) == ("none", True)
     assert tally_sure([run]) is None
 
