@@ -32,21 +32,21 @@ class Counts:
     probability: float
 
 
-def fixed_counts(conversation: Conversation) -> Mapping[str, int] | None:
-    """How often each tool is called, in the order of the calls, where the caller leaves no choice; else None."""
+def fixed_calls(conversation: Conversation) -> tuple[str, ...] | None:
+    """The tools of the calls, in the order of these, where the caller leaves no choice; else None."""
     choice = conversation.choice
     if choice.exact is not None:
-        return Counter(choice.exact)
+        return choice.exact
     if len(conversation.callable_tools) == 1 and choice.least == choice.most:
-        return {conversation.callable_tools[0].name: choice.least}
+        return (conversation.callable_tools[0].name,) * choice.least
     return None
 
 
 def can_be_tallied(conversation: Conversation) -> bool:
     """Whether digits, one for each tool, can come to what the caller asks for."""
-    fixed = fixed_counts(conversation)
+    fixed = fixed_calls(conversation)
     if fixed is not None:
-        return max(fixed.values()) <= MOST_TALLIED
+        return max(Counter(fixed).values()) <= MOST_TALLIED
     return conversation.choice.least <= MOST_TALLIED * len(conversation.callable_tools)
 
 

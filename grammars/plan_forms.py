@@ -7,6 +7,7 @@ for another. `docs/decoding.md` says which of them have been measured.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -14,7 +15,7 @@ from typing import Protocol
 from grammars import worked_example
 from grammars.constraint import Constraint
 from grammars.conversation import Conversation
-from grammars.counts import MOST_TALLIED, fixed_counts
+from grammars.counts import MOST_TALLIED, fixed_calls
 from grammars.errors import ConfigurationError
 from grammars.plan import (
     INSTRUCTIONS,
@@ -215,7 +216,7 @@ class Tally:
         return self.asked
 
     def streams(self, conversation: Conversation) -> list[PlanStream]:
-        if fixed_counts(conversation) is not None:
+        if fixed_calls(conversation) is not None:
             return []
         most = min(MOST_TALLIED, conversation.choice.most)
         digits = Constraint.choice([str(count) for count in range(most + 1)])
@@ -228,13 +229,15 @@ class Tally:
         return Plan()
 
     def read(self, texts: Sequence[str], conversation: Conversation) -> Plan:
-        counts = fixed_counts(conversation) or {
-            tool.name: int(text) for tool, text in zip(conversation.callable_tools, texts, strict=True)
-        }
+        tools = fixed_calls(conversation) or [
+            tool.name for tool, text in zip(conversation.callable_tools, texts, strict=True) for _ in range(int(text))
+        ]
+        counts = Counter(tools)
         calls = [
-            PlannedCall(tool=name, subject=self.subject.format(number=number, count=count))
-            for name, count in counts.items()
-            for number in range(1, count + 1)
+            PlannedCall(
+                tool=name, subject=self.subject.format(number=1 + tools[:place].count(name), count=counts[name])
+            )
+            for place, name in enumerate(tools)
         ]
         return placed(calls[: conversation.choice.most])
 

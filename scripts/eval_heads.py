@@ -56,7 +56,7 @@ class HeadDecoder(Decoder):
 async def planned(round: Round, ledger: Ledger) -> Plan:
     """The plan; a tally that is unsure gives way to an outline."""
     planning = Planning(round)
-    while True:
+    while planning.branches:  # none where the caller fixes all counts
         async with aclosing(run_streams(round.engine, round.prefix, planning.branches)) as events:
             async for event in events:
                 ledger.hear(event)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from grammars.branch import Branch
 from grammars.conversation import Conversation
-from grammars.counts import COUNTS, can_be_tallied, counts_within, fixed_counts
+from grammars.counts import COUNTS, can_be_tallied, counts_within, fixed_calls
 from grammars.dialects import Dialect
 from grammars.marked_forms import marked_outline, marked_tally
 from grammars.plan import Plan
@@ -35,7 +35,7 @@ def plan_forms(options: DecodeOptions, dialect: Dialect, conversation: Conversat
     tally, outline = marked_tally(dialect.marks), marked_outline(dialect.marks)
     if not can_be_tallied(conversation):
         return (outline,)
-    if fixed_counts(conversation) is not None:
+    if fixed_calls(conversation) is not None:
         return (tally,)
     return (tally, outline) if len(conversation.callable_tools) <= TALLIED_TOOLS else (outline,)
 

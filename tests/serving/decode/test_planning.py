@@ -149,7 +149,7 @@ async def test_tally_that_is_bent_to_the_bounds_is_held_against_the_threshold_to
 @pytest.mark.parametrize(
     ("choice", "tools", "made"),
     [
-        (Choice(exact=("clock", "weather", "weather")), TOOLS, ["clock", "weather", "weather"]),
+        (Choice(exact=("weather", "clock", "weather")), TOOLS, ["weather", "clock", "weather"]),
         (Choice(mode="required", least=3, most=3), TOOLS[:1], ["weather"] * 3),
     ],
 )
@@ -166,6 +166,8 @@ async def test_counts_that_the_caller_fixes_need_no_plan(
     assert isinstance(ended, RoundEnded)
     assert (ended.reason, ended.figures.plan_steps, ended.figures.branches) == ("calls", 0, len(made))
     assert all(stands_on.startswith("<jupyter_code>") for stands_on in model.stood_on)
+    cities = [event.call.arguments["city"] for event in calls if event.call.name == "weather"]
+    assert cities == [f"{number} of {len(cities)}" for number in range(1, len(cities) + 1)]
 
 
 def test_forms_by_what_the_model_was_trained_for_and_the_caller_leaves_open() -> None:
