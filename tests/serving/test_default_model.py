@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from grammars.conversation import Conversation, Message
+from grammars.conversation import Choice, Conversation, Message
 from grammars.dialects import dialect_of
 from grammars.tools import Tool
 from serving.config import DEFAULT_MODEL
@@ -43,10 +43,12 @@ def engine() -> Iterator[TransformersEngine]:
     asyncio.run(engine.close())
 
 
-async def called(engine: TransformersEngine, text: str, *tools: Tool) -> tuple[list[tuple[str, Any]], Figures]:
+async def called(
+    engine: TransformersEngine, text: str, *tools: Tool, choice: Choice | None = None
+) -> tuple[list[tuple[str, Any]], Figures]:
     """The calls that the model makes of a request, in order, and what that took."""
     decoder = Decoder(engine, dialect_of(engine.tokenizer))
-    conversation = Conversation.read([Message(role="user", text=text)], tools)
+    conversation = Conversation.read([Message(role="user", text=text)], tools, choice)
     calls: dict[int, tuple[str, Any]] = {}
     async for event in decoder.decode_round(conversation, RoundRequest()):
         if isinstance(event, CallWritten):
@@ -77,6 +79,20 @@ async def test_one_question_becomes_a_call_for_each_city_by_a_plan_of_one_step(e
     assert calls == [("get_weather", {"city": city}) for city in ("Oslo", "Lisbon", "Rome")]
     assert figures.plan_steps == 1
     assert figures.branches == 3
+
+
+@pytest.mark.slow
+async def test_caller_s_bounds_hold_whatever_the_model_would_count(engine: TransformersEngine) -> None:
+    text = "What is the weather in Oslo, Lisbon and Rome?"
+    two = Choice(mode="required", least=2, most=2)
+    calls, figures = await called(engine, text, WEATHER, choice=two)
+    assert calls == [("get_weather", {"city": city}) for city in ("Oslo", "Lisbon")]
+    assert figures.plan_steps == 0
+    for least, most in ((4, 4), (1, 2)):
+        bounds = Choice(mode="required", least=least, most=most)
+        calls, figures = await called(engine, text, WEATHER, CLOCK, choice=bounds)
+        assert least <= len(calls) + figures.duplicates_removed <= most
+        assert figures.fallbacks == 0
 
 
 @pytest.mark.slow
