@@ -24,7 +24,7 @@ ARCHITECTURES: dict[str, tuple[type[PreTrainedConfig], str]] = {
     "qwen": (Qwen2Config, "qwen2"),
     "smollm2": (LlamaConfig, "smollm2"),
 }
-"""What stands in for a model, by how its recipes' names begin, and the family of its vocabulary."""
+"""What stands in for a model, by how its name begins, and the family of its vocabulary."""
 
 SMALL = {
     "vocab_size": 320,
@@ -60,9 +60,9 @@ ROW = {
 }
 
 
-def small_model(folder: Path, recipe: str) -> Path:
-    """A random model of the recipe's architecture, with one token a byte and the family's marks."""
-    architecture, family = next(found for name, found in ARCHITECTURES.items() if recipe.startswith(name))
+def small_model(folder: Path, model: str) -> Path:
+    """A random model of the architecture of the one of this name, with one token a byte and the family's marks."""
+    architecture, family = next(found for name, found in ARCHITECTURES.items() if model.startswith(name))
     set_seed(3)
     AutoModelForCausalLM.from_config(architecture(**SMALL)).save_pretrained(folder)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())

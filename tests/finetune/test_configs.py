@@ -6,6 +6,7 @@ import json
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ from tests.finetune.small_models import ROW, small_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
-CONFIGS = sorted((Path(__file__).parents[2] / "finetune" / "configs").glob("*.toml"))
+CONFIGS = sorted((Path(__file__).parents[2] / "finetune" / "configs").rglob("*.toml"))
 
 
 def made_small(recipe: str, **changed: str) -> str:
@@ -34,9 +35,15 @@ def made_small(recipe: str, **changed: str) -> str:
     return recipe
 
 
+def with_one_call(row: dict[str, Any]) -> dict[str, Any]:
+    *before, answer = row["messages"]
+    return {**row, "messages": [*before, {**answer, "tool_calls": answer["tool_calls"][:1]}]}
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_recipe_trains_and_what_it_exports_loads(path: Path, tmp_path: Path) -> None:
-    base = small_model(tmp_path / "base", path.stem)
+    recipe = load_training_config(path)
+    base = small_model(tmp_path / "base", recipe.model.rpartition("/")[2].lower())
     text = made_small(
         path.read_text(),
         model=f'"{base}"',
@@ -48,7 +55,7 @@ def test_recipe_trains_and_what_it_exports_loads(path: Path, tmp_path: Path) -> 
     )
     config, data = tmp_path / path.name, tmp_path / "rows.jsonl"
     config.write_text(re.sub(r"(?m)^(quantize|adapter) = .*\n", "", text))
-    data.write_text(json.dumps(ROW) + "\n")
+    data.write_text(json.dumps(ROW if recipe.examples != "single-call" else with_one_call(ROW)) + "\n")
     given = [str(config), "--data", str(data), "--output", str(tmp_path / "out")]
     answer = CliRunner().invoke(train.app, given, catch_exceptions=False)
     assert answer.exit_code == 0, answer.output
