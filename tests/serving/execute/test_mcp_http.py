@@ -77,8 +77,8 @@ async def test_tools_are_listed_and_run_together(standing: HttpMcpServer) -> Non
     async with tools_of(source_of(standing.url)) as tools:
         assert tools["add"].facts.read_only
         assert await tools["add"].runner.run({"one": 1, "other": 2}) == {"result": 3}
-        async with asyncio.timeout(3):
-            await asyncio.gather(*(tools["wait"].runner.run({"seconds": 0.5}) for _ in range(8)))
+        async with asyncio.timeout(8):  # one after another they would take twelve
+            await asyncio.gather(*(tools["wait"].runner.run({"seconds": 1.5}) for _ in range(8)))
 
 
 async def test_answer_of_100_mb_costs_its_own_call_only(standing: HttpMcpServer) -> None:
