@@ -7,16 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from serving.models.catalogue import resolve_model
 from tests.postgres import NOT_HERE, Postgres, binaries, running_postgres
-
-# The same examples each time, so that what fails is what was changed. `scripts/test --hypothesis-profile search` tries
-# others, as one does after a change to what the properties are of. How long one takes is the machine's matter.
-settings.register_profile("same", derandomize=True, deadline=None)
-settings.register_profile("search", deadline=None, print_blob=True)
-settings.load_profile("same")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -169,7 +169,7 @@ async def test_a_step_takes_its_time_whatever_the_number_of_branches() -> None:
     found = await ends(engine, *(branch(Constraint.text()) for _ in range(8)))
     took_s = time.monotonic() - begin_s
     assert [end.steps for end in found] == [13] * 8
-    assert 0.12 < took_s < 0.9, "eight times as long if they took turns"
+    assert 0.12 < took_s < 0.5
 
 
 async def test_closing_frees_the_branches_within_one_step() -> None:

@@ -18,7 +18,7 @@ from serving.execute.registry import Registry
 from serving.turn_request import TurnLimits
 from tests.serving.api.api_server import Serve, Server, running
 
-STEP_S = 0.4
+STEP_S = 0.1
 
 
 def until(true: Callable[[], bool], limit_s: float) -> float:
@@ -42,13 +42,13 @@ def test_branches_are_free_within_one_step_after_the_client_left(serve: Serve, s
             with client.stream("POST", "/v1/chat/completions", json=body(server, stream=True)) as response:
                 lines = response.iter_lines()  # held: an iterator that is collected closes the connection
                 next(lines)
-                until(lambda: server.engine.live_branches == 1, 5)
+                until(lambda: server.engine.live_branches == 1, 1)
         else:
             with pytest.raises(httpx.ReadTimeout):
                 client.post("/v1/chat/completions", json=body(server, stream=False), timeout=3 * STEP_S)
-    took_s = until(lambda: server.engine.live_branches == 0, 5)
+    took_s = until(lambda: server.engine.live_branches == 0, 1)
     assert took_s < 2 * STEP_S, "the time of one step, and of the news of the closed connection"
-    until(lambda: server.runner.live_turns == 0, 5)
+    until(lambda: server.runner.live_turns == 0, 1)
 
 
 @pytest.mark.slow

@@ -128,8 +128,8 @@ async def test_arguments_that_the_server_refuses_are_told(tools: Tools) -> None:
 
 async def test_calls_run_together(tools: Tools) -> None:
     start_s = time.monotonic()
-    await asyncio.gather(*(tools["wait"].runner.run({"seconds": 1.5}) for _ in range(8)))
-    assert time.monotonic() - start_s < 8.0, "one after another they would take twelve"
+    await asyncio.gather(*(tools["wait"].runner.run({"seconds": 0.5}) for _ in range(8)))
+    assert time.monotonic() - start_s < 2.0
 
 
 async def test_cancelled_call_is_cancelled_on_the_server_and_the_session_goes_on(tools: Tools, tmp_path: Path) -> None:
