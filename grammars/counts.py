@@ -59,9 +59,8 @@ def counts_within(least: int, most: int, written: Sequence[int], likelihoods: Se
     """
     tools = [numpy.array([max(told.get(count, 0.0), LEAST_LIKELY) for count in COUNTS]) for told in likelihoods]
     of_tools = tuple(written) if least <= sum(written) <= most else likeliest(least, most, written, tools)
-    nobody = numpy.ones(1)
-    before = [nobody]
-    after = [nobody]
+    of_no_tools = numpy.ones(1)
+    before, after = [of_no_tools], [of_no_tools]
     for tool in tools:
         before.append(numpy.convolve(before[-1], tool))
     for tool in reversed(tools):

@@ -13,7 +13,7 @@ import platform
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -35,22 +35,35 @@ from serving.engines.transformers.engine import TransformersEngine
 
 
 @dataclass(frozen=True, kw_only=True)
-class CallsRow:
+class CountingRow:
+    """N calls made in parallel by a model that plans by a tally and is left to count; of other models each is None.
+
+    `counting_right` is the share of the runs that made N valid calls, `counting_plan` names the forms of plan that
+    decided what was called, and `tally_sure` is the share in which the tally was sure enough to be the one.
+    `counting_ratio` is how many times longer the other way of the row takes.
+    """
+
+    calls: int
+    counting_s: float | None
+    counting_ratio: float | None
+    counting_steps: int | None
+    counting_right: float | None
+    counting_plan: str | None
+    tally_sure: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallsRow(CountingRow):
     """N calls of three arguments, decoded in three ways: medians of seconds, decode steps on the critical path.
 
     `sequential` is one stream with a decode step a token; `sequential_skipping` the same without a step for forced
     tokens; `parallel` plan and branches. `ratio` is sequential over parallel. `valid` says whether all these runs made
     the N calls.
-
-    `counting` is `parallel` by a model that plans by a tally and is left to count, else None: `counting_right` is the
-    share of its runs that made N valid calls, `counting_plan` names the forms of plan that decided what was called, and
-    `tally_sure` is the share in which the tally was sure enough to be the one.
     """
 
     engine: str
     model: str
     question: Question
-    calls: int
     sequential_s: float
     sequential_skipping_s: float
     parallel_s: float
@@ -60,12 +73,6 @@ class CallsRow:
     parallel_steps: int
     plan_steps: int
     valid: bool
-    counting_s: float | None
-    counting_ratio: float | None
-    counting_steps: int | None
-    counting_right: float | None
-    counting_plan: str | None
-    tally_sure: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,8 +171,7 @@ def calls_figures(question: Question, count: int, runs: Mapping[str, Sequence[Ru
 def counting_figures(counting: Sequence[Run], other_s: float) -> dict[str, Any]:
     """The fields of a row about the runs that were left to count, beside the seconds that another way takes."""
     if not counting:
-        names = ("counting_s", "counting_ratio", "counting_steps", "counting_right", "counting_plan", "tally_sure")
-        return dict.fromkeys(names)
+        return {field.name: None for field in fields(CountingRow) if field.name != "calls"}
     seconds = median(run.seconds for run in counting)
     return {
         "counting_s": round(seconds, 4),

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from bench_decode import Run, counting_figures, decode_once
+from bench_decode import CountingRow, Run, counting_figures, decode_once
 from bench_questions import HOTELS, TOOL
 from bench_vllm import ENGINE_ARGUMENTS, regime_question
 from rich.console import Console
@@ -46,26 +46,19 @@ BRANCH_COUNTS = (1, 2, 4, 8, 16)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimpleToolRow:
+class SimpleToolRow(CountingRow):
     """N calls of three arguments, warm prefix, one client: medians of seconds, plan included in `parallel_s`.
 
     `simpletool_s` is with heads that know how long they are, `simpletool_untrained_s` with those that do not. `valid`
-    says whether ours made the calls asked for. `counting` is as in `bench_decode.CallsRow`.
+    says whether ours made the calls asked for.
     """
 
-    calls: int
     valid: bool
     parallel_s: float
     simpletool_s: float
     ratio: float
     simpletool_untrained_s: float
     ratio_untrained: float
-    counting_s: float | None
-    counting_ratio: float | None
-    counting_steps: int | None
-    counting_right: float | None
-    counting_plan: str | None
-    tally_sure: float | None
 
 
 @dataclass(frozen=True, kw_only=True)

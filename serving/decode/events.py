@@ -58,9 +58,9 @@ class StreamSpan:
 class Figures:
     """What a round cost. `steps` counts decode steps on the critical path: the plan, the longest branch, retries.
 
-    `tally_probability` is how likely the least likely digit of the plan's tally was, whether or not the tally was
-    trusted; None where no tally came to a plan that an outline could have taken the place of. `cached_tokens` are
-    those of `prompt_tokens` that the engine still held from before; None where it does not know.
+    `tally_probability` is how likely the least likely digit of the plan's tally was, given the caller's bounds, whether
+    or not the tally was trusted; None where no tally came to a plan that an outline could have taken the place of.
+    `cached_tokens` are those of `prompt_tokens` that the engine still held from before; None where it does not know.
     """
 
     decoding: Literal["parallel", "sequential"]

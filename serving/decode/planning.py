@@ -48,7 +48,7 @@ class Planning:
         self._forms = list(plan_forms(round.options, round.dialect, round.conversation))
         self._given_up: list[StreamEnded] = []
         self.tally_probability: float | None = None
-        """How likely the least likely digit was of a tally that is a plan, if it is asked how sure it is."""
+        """How likely the least likely digit is, given the bounds, of a tally that is asked how sure it is."""
         self._begin()
 
     def _begin(self) -> None:
