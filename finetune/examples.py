@@ -13,6 +13,7 @@ from typing import Any
 from finetune.held_out import is_held_out
 from finetune.readers.data_rows import DataRow, RowRefused, Unreadable, read_rows
 from finetune.readers.example import Example
+from finetune.readers.grouped import read_grouped
 from finetune.readers.hermes import read_hermes
 from finetune.readers.openai_logs import read_openai_log
 from finetune.readers.seal_tools import read_seal_tools
@@ -60,6 +61,8 @@ def reader_of(row: Mapping[str, Any]) -> Reader:
         return read_toolrl
     if {"query", "answers", "tools"} <= row.keys():
         return read_xlam
+    if {"tools", "requests"} <= row.keys():
+        return read_grouped
     if "messages" in row:
         return read_openai_log
     if "conversations" in row:

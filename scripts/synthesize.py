@@ -23,7 +23,7 @@ from rich.table import Table
 from synthesize_texts import with_texts
 
 from finetune.answered import answered
-from finetune.composed.composer import Composer
+from finetune.composed.composer import Composer, Composition, Shares
 from finetune.composed.tools_data import read_tools
 from finetune.held_out import Removed, without_held_out
 from finetune.readers.example import Example
@@ -46,6 +46,9 @@ def synthesize(
     composed: Annotated[
         float, typer.Option(min=0, max=1, help="The share that is composed, where data is given")
     ] = 0.5,
+    kept: Annotated[
+        float, typer.Option(min=0, help="How many of those are a row as it is, to 13 that are made of rows")
+    ] = Shares.kept,
     answer: Annotated[float, typer.Option(min=0, max=1, help="The share that goes on to results and an answer")] = 0.1,
     texts_of: Annotated[
         str | None,
@@ -61,7 +64,8 @@ def synthesize(
         made: list[Iterator[Example]] = [synthetic_examples(seed, count - whole)]
         if whole:
             given = examples_to_train_on(paths, console, skip=True)
-            made.append(Composer(given, described).examples(seed, whole))
+            composition = Composition(shares=Shares(kept=kept))
+            made.append(Composer(given, described, composition).examples(seed, whole))
         examples = list(track(chain(*made), description="making", total=count, console=console))
         removed: list[Removed] = []
         examples = list(without_held_out(examples, removed))

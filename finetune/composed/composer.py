@@ -16,6 +16,7 @@ from finetune.composed.spoken import Spoken, spoken, spoken_of
 from finetune.composed.values import Values
 from finetune.readers.data_rows import Unreadable
 from finetune.readers.example import Example
+from finetune.readers.grouped import GROUPED
 from grammars.conversation import Message
 from grammars.tools import Tool
 
@@ -32,7 +33,8 @@ class Shares:
 
     `single`: one call; `repeated`: one tool several times; `mixed`: several tools, once or several times each;
     `nothing`: tools that have nothing to do with the request; `dependent`: a call that needs another's result; `kept`:
-    an example as it is, but for the tools that are offered beside those that it calls.
+    an example as it is, but for the tools that are offered beside those that it calls; what was written for tools that
+    belong together keeps these.
     """
 
     single: float = 2.0
@@ -151,9 +153,12 @@ class Composer:
             return None
         example = random.choice(self._examples)
         called = {call.name for call in example.calls}
+        stay = example.conversation.tools
+        if called and example.source != GROUPED:
+            stay = tuple(tool for tool in stay if tool.name in called)
         return Asked(
             text=example.request,
-            tools=tuple(tool for tool in example.conversation.tools if not called or tool.name in called),
+            tools=stay,
             calls=tuple((call.name, call.arguments) for call in example.calls),
         )
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from finetune.examples import read_row
 from finetune.readers.data_rows import DataRow, RowRefused
-from tests.finetune.readers.test_forms import HERMES, RESULTS, TOOLACE, XLAM, openai_row
+from tests.finetune.readers.test_forms import GROUPED, HERMES, RESULTS, TOOLACE, XLAM, openai_row
 from tests.finetune.readers.test_seal_tools import TOOLS, call
 from tests.finetune.readers.test_toolrl import INSTRUCTION
 
@@ -21,6 +21,7 @@ VALID: dict[str, dict[str, Any]] = {
     "hermes": HERMES,
     "toolace": TOOLACE,
     "xlam": {**XLAM, "tools": json.loads(XLAM["tools"]), "answers": json.loads(XLAM["answers"])},
+    "grouped": GROUPED,
     "seal-tools": {"query": "do", "calling": [call("one", 0, x="a", n=1), call("two", 2, x="API_call_0")]},
     "toolrl": {
         "instruction": INSTRUCTION,

@@ -80,6 +80,15 @@ XLAM = {
     "answers": json.dumps([{"name": "get_weather", "arguments": city} for city in CITIES]),
 }
 
+GROUPED = {
+    "topic": "weather",
+    "tools": [WEATHER],
+    "requests": [
+        {"text": "Weather in Rome and Oslo?", "calls": [{"name": "get_weather", "arguments": city} for city in CITIES]},
+        {"text": "Is it always so wet in Oslo?", "calls": []},
+    ],
+}
+
 
 def test_openai_log_every_answer_is_an_example_with_what_came_before(tmp_path: Path) -> None:
     calling, saying = read(tmp_path, openai_row(*RESULTS, {"role": "assistant", "content": "Sunny twice."}))
@@ -103,6 +112,15 @@ def test_hermes_calls_in_json_or_python_and_results_in_their_order(tmp_path: Pat
     assert arguments(calling) == CITIES
     assert [message.role for message in calling.conversation.messages] == ["user"]  # the system text was the form's own
     assert [message.text for message in saying.conversation.messages[2:]] == ['{"sky": "blue"}', "rain"]
+
+
+def test_grouped_every_request_is_an_example_with_the_tools_of_its_group(tmp_path: Path) -> None:
+    calling, silent = read(tmp_path, GROUPED)
+    assert arguments(calling) == CITIES
+    assert (silent.calls, silent.text) == ((), "")
+    assert calling.conversation.tools == silent.conversation.tools
+    assert [tool.name for tool in silent.conversation.tools] == ["get_weather"]
+    assert (calling.id, silent.id) == ("data.jsonl:1/1", "data.jsonl:1/2")
 
 
 def test_toolace_calls_in_pythons_notation_with_spaces_in_names(tmp_path: Path) -> None:
