@@ -1,7 +1,8 @@
 """Held out: what is for measuring only, BFCL and When2Call, told apart from what may be trained on.
 
-Files of the two are known by the fields of their rows. What was written from them into another form is known by BFCL's
-questions, which When2Call has too, and by the names of its functions.
+Files of the two are known by the fields of their rows, and polycall's own `measuring.jsonl` by its name. What was
+written from the two into another form is known by BFCL's questions, which When2Call has too, and by the names of its
+functions.
 """
 
 from __future__ import annotations
@@ -45,8 +46,10 @@ def is_held_out(row: Mapping[str, Any]) -> bool:
 
 
 def refuse_held_out(path: Path) -> None:
-    """Raise `ConfigurationError` if a file is BFCL's or When2Call's, by its name, its rows, or a question in them."""
-    if re.search(r"bfcl|when2call", path.name, re.IGNORECASE):
+    """Raise `ConfigurationError` if a file is BFCL's or When2Call's, by its name, its rows, or a question in them; or
+    polycall's own for measuring, by its name.
+    """
+    if re.search(r"bfcl|when2call|^measuring\b", path.name, re.IGNORECASE):
         raise ConfigurationError(f"{path} is for measuring only, by its name: it must not be trained on")
     telling = {question for question in held_out_questions() if len(question.split()) >= TELLING_WORDS}
     for row in read_rows(path):

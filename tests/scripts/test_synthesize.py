@@ -50,6 +50,17 @@ def test_examples_are_composed_from_rows_and_tools_that_are_given(tmp_path: Path
     assert any(example.conversation.messages[-1].role == "tool" for example in examples)
 
 
+@pytest.mark.parametrize("kept", ["0", "1000"])
+def test_how_many_rows_stay_as_they_are_can_be_said(tmp_path: Path, kept: str) -> None:
+    rows, output = tmp_path / "rows.jsonl", tmp_path / "made.jsonl"
+    rows.write_text("".join(json.dumps(as_openai_log(example)) + "\n" for example in EXAMPLES))
+    given = ["--data", str(rows), "--composed", "1", "--kept", kept, "--answer", "0"]
+    code, said = synthesize(output, "--count", "40", *given)
+    assert code == 0, said
+    [row] = [line for line in said.splitlines() if "composed kept" in line] or ["0"]
+    assert int(row.split()[-1]) == 0 if kept == "0" else int(row.split()[-1]) >= 36
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("smollm2_folder")
 def test_what_needs_no_call_gets_the_answer_that_the_model_gives_before_it_is_trained(tmp_path: Path) -> None:

@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from finetune.composed.composer import Composer, Composition, Shares, is_like
 from finetune.gold import call_meant
+from finetune.readers.grouped import GROUPED
 from tests.finetune.composed.requests import EXAMPLES, RHYMES, TAX, TOOLS, WEATHER, composer
 
 IN_A_PROCESS = """
@@ -98,6 +100,15 @@ def test_a_kept_example_says_and_calls_what_it_did_of_the_tools_that_it_calls() 
             (call.name, call.arguments) for call in before.calls
         ]
         assert all(tool in example.conversation.tools for tool in before.conversation.tools)
+
+
+@pytest.mark.parametrize("source", [GROUPED, "toolrl"])
+def test_tools_that_were_written_to_stand_side_by_side_stay_so(source: str) -> None:
+    given = replace(EXAMPLES[0].offering([WEATHER, TAX, RHYMES]), source=source)
+    alone = replace(Composition(shares=only("kept").shares), beside=(0,))
+    [kept] = Composer([given], TOOLS, alone).examples(1, 1)
+    offered = {tool.name for tool in kept.conversation.tools}
+    assert offered == ({"weather", "incomeTax", "rhymes"} if source == GROUPED else {"weather"})
 
 
 def test_nothing_is_composed_from_nothing() -> None:
