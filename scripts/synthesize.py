@@ -49,6 +49,9 @@ def synthesize(
     kept: Annotated[
         float, typer.Option(min=0, help="How many of those are a row as it is, to 13 that are made of rows")
     ] = Shares.kept,
+    withheld: Annotated[
+        float, typer.Option(min=0, help="Likewise of written requests without one of the tools that they need")
+    ] = Shares.withheld,
     answer: Annotated[float, typer.Option(min=0, max=1, help="The share that goes on to results and an answer")] = 0.1,
     texts_of: Annotated[
         str | None,
@@ -64,7 +67,7 @@ def synthesize(
         made: list[Iterator[Example]] = [synthetic_examples(seed, count - whole)]
         if whole:
             given = examples_to_train_on(paths, console, skip=True)
-            composition = Composition(shares=Shares(kept=kept))
+            composition = Composition(shares=Shares(kept=kept, withheld=withheld))
             made.append(Composer(given, described, composition).examples(seed, whole))
         examples = list(track(chain(*made), description="making", total=count, console=console))
         removed: list[Removed] = []

@@ -34,7 +34,7 @@ class Shares:
     `single`: one call; `repeated`: one tool several times; `mixed`: several tools, once or several times each;
     `nothing`: tools that have nothing to do with the request; `dependent`: a call that needs another's result; `kept`:
     an example as it is, but for the tools that are offered beside those that it calls; what was written for tools that
-    belong together keeps these.
+    belong together keeps these. `withheld`: one of those, of which a tool that it calls is not offered.
     """
 
     single: float = 2.0
@@ -43,6 +43,7 @@ class Shares:
     nothing: float = 2.5
     dependent: float = 0.5
     kept: float = 3.0
+    withheld: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,11 @@ class Composer:
     ) -> None:
         self._composition = composition or Composition()
         self._examples = [example for example in examples if len(example.conversation.messages) == 1]
+        self._grouped = [
+            example
+            for example in self._examples
+            if example.source == GROUPED and example.calls and len(example.conversation.tools) > 1
+        ]
         self._requests = [one for one in map(spoken, examples) if one is not None]
         offered = {tool.name: tool for example in examples for tool in example.conversation.tools}
         self._tools = [*({**offered, **{tool.name: tool for tool in tools}}).values()]
@@ -160,6 +166,18 @@ class Composer:
             text=example.request,
             tools=stay,
             calls=tuple((call.name, call.arguments) for call in example.calls),
+        )
+
+    def _withheld(self, random: Random) -> Asked | None:
+        """What is left to call where tools come close to what is asked, and none of them is for it."""
+        if not self._grouped:
+            return None
+        example = random.choice(self._grouped)
+        withheld = random.choice(sorted({call.name for call in example.calls}))
+        return Asked(
+            text=example.request,
+            tools=tuple(tool for tool in example.conversation.tools if tool.name != withheld),
+            calls=tuple((call.name, call.arguments) for call in example.calls if call.name != withheld),
         )
 
     def _dependent(self, random: Random) -> Asked | None:

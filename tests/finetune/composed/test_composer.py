@@ -13,7 +13,10 @@ import pytest
 
 from finetune.composed.composer import Composer, Composition, Shares, is_like
 from finetune.gold import call_meant
+from finetune.readers.example import Example
 from finetune.readers.grouped import GROUPED
+from grammars.conversation import Message
+from grammars.tools import Tool
 from tests.finetune.composed.requests import EXAMPLES, RHYMES, TAX, TOOLS, WEATHER, composer
 
 IN_A_PROCESS = """
@@ -109,6 +112,32 @@ def test_tools_that_were_written_to_stand_side_by_side_stay_so(source: str) -> N
     [kept] = Composer([given], TOOLS, alone).examples(1, 1)
     offered = {tool.name for tool in kept.conversation.tools}
     assert offered == ({"weather", "incomeTax", "rhymes"} if source == GROUPED else {"weather"})
+
+
+def test_without_a_tool_that_is_needed_only_the_rest_is_called() -> None:
+    given = replace(written_for(WEATHER, TAX), source=GROUPED)
+    for example in Composer([given], TOOLS, only("withheld")).examples(1, 12):
+        offered = {tool.name for tool in example.conversation.tools}
+        assert example.request == given.request
+        assert len(offered & {"weather", "incomeTax"}) == 1
+        assert [call.name for call in example.calls] == [call.name for call in given.calls if call.name in offered]
+
+
+def test_nothing_is_withheld_of_rows_whose_tools_do_not_belong_together() -> None:
+    with pytest.raises(ValueError, match="of the kind 'withheld'"):
+        list(Composer([written_for(WEATHER, TAX)], TOOLS, only("withheld")).examples(1, 1))
+
+
+def written_for(*tools: Tool) -> Example:
+    """A request for a call of each of these."""
+    values = {"weather": {"city": "Rome", "days": 2}, "incomeTax": {"income": 900.0}}
+    return Example.build(
+        id="two",
+        source="test",
+        messages=[Message(role="user", text="Two days of weather in Rome, and the tax on 900")],
+        tools=tools,
+        calls=[(tool.name, values[tool.name]) for tool in tools],
+    )
 
 
 def test_nothing_is_composed_from_nothing() -> None:
