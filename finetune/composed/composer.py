@@ -109,7 +109,7 @@ class Composer:
         names = {tool.name for tool in tools}
         beside = random.choice(self._composition.beside) if asked.calls else 0
         for tool in random.sample(self._tools, min(beside, len(self._tools))):
-            if tool.name not in names and not is_like(tool, asked.tools):
+            if tool.name not in (*names, asked.withheld) and not is_like(tool, asked.tools):
                 tools.append(tool)
         random.shuffle(tools)
         return Example.build(
@@ -178,6 +178,7 @@ class Composer:
             text=example.request,
             tools=tuple(tool for tool in example.conversation.tools if tool.name != withheld),
             calls=tuple((call.name, call.arguments) for call in example.calls if call.name != withheld),
+            withheld=withheld,
         )
 
     def _dependent(self, random: Random) -> Asked | None:

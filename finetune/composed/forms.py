@@ -19,11 +19,14 @@ from grammars.tools import Tool, json_text
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """A request, the tools that it needs, and the calls that are right for it."""
+    """A request, the tools that it needs, and the calls that are right for it. A tool of the name `withheld` is none
+    that may be offered.
+    """
 
     text: str
     tools: tuple[Tool, ...]
     calls: tuple[tuple[str, Mapping[str, Any]], ...]
+    withheld: str | None = None
 
 
 Form = Callable[[Spoken, Values, int, Random], Asked | None]

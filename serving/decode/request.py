@@ -27,11 +27,13 @@ Decoding = Literal["parallel", "sequential"]
 class DecodeOptions:
     """The form of plans, and finite bounds: tokens of a plan, of one call, of a turn in one stream, and of a text.
 
-    Without a form it is the dialect's own. A tally counts if each of its digits is at least as likely as `sure_tally`.
+    Without a form it is the dialect's own. A tally counts if each of its digits is at least as likely as `sure_tally`:
+    by default always, since the outline of the model that is shipped is no better than a tally that it doubts
+    (docs/finetuning.md has the curve).
     """
 
     plan_form: PlanForm | None = None
-    sure_tally: float = 0.5
+    sure_tally: float = 0.0
     plan_tokens: int = 1024
     call_tokens: int = 1024
     stream_tokens: int = 8192

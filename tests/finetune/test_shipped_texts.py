@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -38,10 +39,13 @@ def held_out_runs() -> frozenset[str]:
 
 
 def shipped_texts(path: Path) -> Iterator[str]:
-    """Every text in a file: its strings, if it is TOML or Python."""
+    """Every text in a file: its strings, if it is TOML, JSON lines or Python."""
     source = path.read_text(encoding="utf-8")
     if path.suffix == ".toml":
         yield from texts(tomllib.loads(source))
+    elif path.suffix == ".jsonl":
+        for line in source.splitlines():
+            yield from texts(json.loads(line))
     elif path.suffix == ".py":
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -57,7 +61,7 @@ SOURCES = sorted(
 
 def test_texts_that_templates_are_made_of_are_among_those_looked_at() -> None:
     assert sum(len(list(shipped_texts(path))) for path in SOURCES) > 3000
-    assert {".py", ".toml"} <= {path.suffix for path in SOURCES}
+    assert {".py", ".toml", ".jsonl"} <= {path.suffix for path in SOURCES}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(SHIPPED)))
@@ -69,7 +73,13 @@ def test_no_shipped_text_has_words_of_a_held_out_question(path: Path) -> None:
 def test_part_of_a_question_would_be_found_in_any_kind_of_file(tmp_path: Path, category: str) -> None:
     question = max((case.messages[-1].text for case in load_cases(category, 20)), key=len)
     part = " ".join(plain(question).split()[1:])
-    for name, source in (("a.toml", f'asks = [["x", "{part}"]]'), ("a.py", f'X = ("{part}",)'), ("a.txt", part)):
+    lines = json.dumps({"requests": [{"text": "x"}, {"text": part}]})
+    for name, source in (
+        ("a.toml", f'asks = [["x", "{part}"]]'),
+        ("a.py", f'X = ("{part}",)'),
+        ("a.txt", part),
+        ("a.jsonl", lines),
+    ):
         path = tmp_path / name
         path.write_text(source)
         assert any(runs(text) & held_out_runs() for text in shipped_texts(path))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from finetune.examples import Example, read_examples
-from finetune.held_out import bare_name, held_out_names, held_out_questions, plain, why_held_out
+from finetune.held_out import bare_name, held_out_names, why_held_out
 from finetune.synthetic.entries import catalogue
 from grammars.schema import read_schema
 from grammars.tools import json_text
@@ -16,8 +16,6 @@ from grammars.tools import json_text
 FOLDER = Path(__file__).parents[2] / "finetune" / "written"
 FILES = sorted(FOLDER.glob("*.jsonl"))
 MEASURING = FOLDER / "measuring.jsonl"
-RUN = 8
-"""So many words in a row are no chance."""
 
 
 def examples(path: Path) -> list[Example]:
@@ -47,17 +45,6 @@ def test_none_has_a_name_or_a_question_of_bfcl(path: Path) -> None:
     found = examples(path)
     assert [(example.id, why) for example in found if (why := why_held_out(example))] == []
     assert {name for name in names(found) if bare_name(name) in held_out_names()} == set()
-
-
-def runs(text: str) -> set[tuple[str, ...]]:
-    words = plain(text).split()
-    return {tuple(words[start : start + RUN]) for start in range(len(words) - RUN + 1)}
-
-
-def test_no_request_has_eight_words_in_a_row_of_a_question_of_bfcl() -> None:
-    asked = set().union(*map(runs, held_out_questions()))
-    assert len(asked) > 10_000
-    assert [example.id for path in FILES for example in examples(path) if runs(example.request) & asked] == []
 
 
 def test_no_tool_or_request_stands_in_two_files() -> None:
