@@ -1,9 +1,9 @@
 """Planning: the streams of a round's plan, and what they say so far.
 
 A model that was trained for it plans by a tally, one step for all tools at once, in which the caller's bounds have the
-last word; where the tally's own probability is low, the outline is written after all. Where the caller fixes how often
-each tool is called, such a model has nothing to plan. A stock model writes an outline, in the form that the options
-choose.
+last word; where its own probability is below what the options ask for, the outline is written after all. Where the
+caller fixes how often each tool is called, such a model has nothing to plan. A stock model writes an outline, in the
+form that the options choose.
 """
 
 from __future__ import annotations
