@@ -20,9 +20,9 @@ ARGUMENT_HEADS = 6
 
 
 def rows_in_layout(prefix: Sequence[int], lessons: Sequence[Lesson], *, packed: bool) -> list[Row]:
-    """The lessons of one example, all in one row or each in one of its own. There is at least one."""
+    """The lessons of one prefix, all in one row or each in one of its own; no row without lessons."""
     if not lessons:
-        raise ValueError("there is nothing to learn")
+        return []
     return [packed_row(prefix, lessons)] if packed else separate_rows(prefix, lessons)
 
 

@@ -1,9 +1,9 @@
 """Lessons: what one example teaches, stream by stream, as the same functions render it that serve.
 
-An example is a conversation and the calls that are right for it. On its one prefix stand a tally for each tool, the
+An example is a conversation and the calls that are right for it. On one prefix stand a tally for each tool, the
 outline, every call twice, known by its subject and by its number, and all calls in one stream; where they are asked
-for, also every argument of a call, known likewise. Tokens that the grammar forces do not count: while serving no model
-is ever asked for them.
+for, also every argument of a call that is known by its number. An answer in text stands on a prefix of its own. Tokens
+that the grammar forces do not count: while serving no model is ever asked for them.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from finetune.argument_heads import heads, part, planned_head, refuse_without_head
 from finetune.rows import Lesson
 from finetune.subjects import subjects
+from grammars.argument_heads import have_heads, heads, part, planned_head
 from grammars.array import turn_constraint
 from grammars.branch import Branch, Sampling, call_branch
 from grammars.constraint import Constraint, compile_constraint
@@ -24,7 +24,7 @@ from grammars.errors import RequestError
 from grammars.marked_forms import ORDINAL, marked_outline, marked_tally
 from grammars.marks import Marks
 from grammars.plan import Plan, PlannedCall, outline_text
-from grammars.prompt import Prefix, branch_ending, calls_text, render
+from grammars.prompt import Prefix, branch_ending, calls_text, render, render_for_answer
 from grammars.schema import read_schema
 from grammars.tokenizer import Tokenizer
 from grammars.tools import Tool, ToolCall
@@ -36,7 +36,7 @@ class Weights:
 
     A tally is one token: it must weigh more than one of the many tokens of a call to be learned as fast. So must what
     tells a numbered call from its siblings, which its number alone decides: those tokens count `telling` times as much.
-    Nothing serves argument heads (`finetune.argument_heads`); they are to be compared with calls.
+    The same goes for the heads of a call's arguments (`grammars.argument_heads`).
     """
 
     tally: float = 4.0
@@ -56,11 +56,8 @@ def example_lessons(
     dialect: Dialect,
     tokenizer: Tokenizer,
     weights: Weights | None = None,
-    *,
-    text: str = "",
 ) -> tuple[Prefix, list[Lesson]]:
-    """The prefix of an example, and the lessons that stand on it. `text` is the answer where no call is due, if it is
-    to be learned.
+    """The prefix of an example, and the lessons that stand on it: which calls are made, and their arguments.
 
     Raises `RequestError` where one of the calls is none that the conversation allows, and `ValueError` for a dialect
     without marks.
@@ -69,8 +66,21 @@ def example_lessons(
         raise ValueError(f"the dialect {dialect.name!r} has no marks to train on")
     teaching = Teaching(conversation, calls, dialect, dialect.marks, tokenizer, weights or Weights())
     prefix = render(conversation, dialect, tokenizer)
-    lessons = [*teaching.tallies(), *teaching.outline(), *teaching.calls(), *teaching.sequential()]
-    return prefix, [*lessons, *teaching.text(text)]
+    return prefix, [*teaching.tallies(), *teaching.outline(), *teaching.calls(), *teaching.sequential()]
+
+
+def answer_lessons(
+    conversation: Conversation, text: str, dialect: Dialect, tokenizer: Tokenizer, weights: Weights | None = None
+) -> tuple[Prefix, list[Lesson]]:
+    """What an answer in text teaches, and that it ends there: one lesson, on the prompt on which serving writes such
+    an answer; none where there is no text.
+    """
+    weight = (weights or Weights()).text
+    prefix = render_for_answer(conversation, dialect, tokenizer)
+    if not text or not weight:
+        return prefix, []
+    written = (*tokenizer.encode(text), min(tokenizer.end_ids))
+    return prefix, [Lesson(kind="text", written=written, weights=(weight,) * len(written))]
 
 
 class Teaching:
@@ -123,44 +133,28 @@ class Teaching:
     def calls(self) -> list[Lesson]:
         """Every call by itself: by its subject, and by its number among those of its tool."""
         lessons = []
-        for call, planned, numbered in zip(self._calls, self._plan.calls, self._numbered_calls(), strict=True):
-            tool = self._tools[call.name]
-            lessons += self._call("call", call, planned, tool, self._weights.call)
-            lessons += numbered
-            lessons += self._arguments(call, planned, tool)
-            lessons += self._arguments(call, self._by_number(call), tool)
+        for call, planned in zip(self._calls, self._plan.calls, strict=True):
+            lessons += self._call("call", call, planned, self._tools[call.name], self._weights.call)
+        for name, tool in self._tools.items():
+            siblings = [call for call in self._calls if call.name == name]
+            lessons += self._numbered("numbered call", siblings, tool, self._weights.numbered_call)
+            if self._weights.argument and all(have_heads(call, tool) for call in siblings):
+                for head in heads(tool):
+                    lessons += self._numbered("argument", siblings, head, self._weights.argument)
         return lessons
 
-    def _numbered_calls(self) -> list[list[Lesson]]:
-        """For each call, what teaches it by its number; what tells it from its siblings counts the more."""
-        weight = self._weights.numbered_call
-        found = [
-            self._call("numbered call", call, self._by_number(call), self._tools[call.name], weight)
-            for call in self._calls
-        ]
-        of_tool: dict[str, list[Lesson]] = {}
-        for call, lessons in zip(self._calls, found, strict=True):
-            of_tool.setdefault(call.name, []).extend(lessons)
-        return [
-            [told_apart(lesson, of_tool[call.name], self._weights.telling) for lesson in lessons]
-            for call, lessons in zip(self._calls, found, strict=True)
-        ]
-
-    def _by_number(self, call: ToolCall) -> PlannedCall:
-        siblings = [other for other in self._calls if other.name == call.name]
-        number = next(place for place, other in enumerate(siblings, start=1) if other is call)
-        return PlannedCall(tool=call.name, subject=ORDINAL.format(number=number, count=len(siblings)))
-
-    def _arguments(self, call: ToolCall, planned: PlannedCall, tool: Tool) -> list[Lesson]:
-        """Every argument of a call by itself, those that it lacks included."""
-        if not self._weights.argument:
-            return []
-        refuse_without_head(call, tool)
+    def _numbered(self, kind: str, siblings: Sequence[ToolCall], tool: Tool, weight: float) -> list[Lesson]:
+        """The calls of one tool by their numbers, or what one head of it writes of each of them; what tells one from
+        its siblings counts the more.
+        """
         lessons = []
-        for head in heads(tool):
-            written = part(call, head)
-            lessons += self._call("argument", written, planned_head(planned, head), head, self._weights.argument)
-        return lessons
+        for number, call in enumerate(siblings, start=1):
+            subject = ORDINAL.format(number=number, count=len(siblings))
+            planned, written = PlannedCall(tool=call.name, subject=subject), call
+            if kind == "argument":
+                planned, written = planned_head(planned, tool), part(call, tool)
+            lessons += self._call(kind, written, planned, tool, weight)
+        return [told_apart(lesson, lessons, self._weights.telling) for lesson in lessons]
 
     def sequential(self) -> list[Lesson]:
         """All calls in one stream, as it is written without a plan."""
@@ -169,13 +163,6 @@ class Teaching:
         constraint = turn_constraint(self._conversation, self._dialect, self._tokenizer)
         text = calls_text(self._calls, self._dialect)
         return self._lesson("sequential", (), constraint, text, self._weights.sequential)
-
-    def text(self, answer: str) -> list[Lesson]:
-        """An answer in text, and that it ends there."""
-        if not answer or not self._weights.text:
-            return []
-        written = (*self._tokenizer.encode(answer), min(self._tokenizer.end_ids))
-        return [Lesson(kind="text", written=written, weights=(self._weights.text,) * len(written))]
 
     def _call(self, kind: str, call: ToolCall, planned: PlannedCall, tool: Tool, weight: float) -> list[Lesson]:
         branch: Branch = call_branch(

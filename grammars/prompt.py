@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from grammars.conversation import Conversation, Message
+from grammars.conversation import Choice, Conversation, Message
 from grammars.dialects import Dialect
 from grammars.errors import RequestError
 from grammars.signature import signature
@@ -36,6 +36,22 @@ def render(conversation: Conversation, dialect: Dialect, tokenizer: Tokenizer, *
     if guard.whole(cut) != text:
         raise RequestError("the model's chat template rewrites special tokens that messages spell", place="messages")
     return guard.encode(cut)
+
+
+ANSWER_INSTRUCTIONS = (
+    "Answer the user's request in plain words, with what the tools have found out for it: their results stand in the "
+    "conversation."
+)
+"""What the system message says where an answer in text follows results: small models thank for them otherwise."""
+
+
+def render_for_answer(conversation: Conversation, dialect: Dialect, tokenizer: Tokenizer) -> Prefix:
+    """The prompt of an answer in text. It has neither outline nor tools: a small model that sees them writes calls as
+    text in place of an answer.
+    """
+    instructions = ANSWER_INSTRUCTIONS if conversation.messages[-1].role == "tool" else ""
+    asked = replace(conversation, choice=Choice(mode="none"))
+    return render(asked, dialect, tokenizer, instructions=instructions)
 
 
 def guarded_conversation(conversation: Conversation, guard: TextGuard) -> Conversation:

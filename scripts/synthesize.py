@@ -77,7 +77,7 @@ def synthesize(
         random.shuffle(examples)
         examples = [with_answer(example, random, answer) for example in examples]
         if texts_of is not None:
-            examples = with_texts(examples, texts_of, random, console)
+            examples = with_texts(examples, texts_of, console)
         write(output, examples)
     except (PolycallError, ValueError) as error:
         console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)

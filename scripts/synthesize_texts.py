@@ -10,7 +10,6 @@ import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from random import Random
 
 from rich.console import Console
 from rich.progress import Progress
@@ -27,14 +26,12 @@ TEXT_TOKENS = 64
 TOGETHER = 16
 """So many answers are decoded at the same time."""
 
-WITHOUT_TOOLS = 0.3
-"""The share of these requests that are asked without offering tools at all."""
-
 SENTENCES = re.compile(r".*[.!?](?=\s|$)", re.DOTALL)
 
 
-def with_texts(examples: Sequence[Example], model: str, random: Random, console: Console) -> list[Example]:
-    """The examples, of which those without calls and without a text have what the model says, if it says a sentence.
+def with_texts(examples: Sequence[Example], model: str, console: Console) -> list[Example]:
+    """The examples, of which those without calls and without a text have what the model says, if it says a sentence:
+    without tools, which is how an answer in text is asked for while serving, too.
 
     Raises `ConfigurationError` where there is no such model.
     """
@@ -42,9 +39,8 @@ def with_texts(examples: Sequence[Example], model: str, random: Random, console:
     asked = [examples[place].offering(()) for place in silent]
     texts = asyncio.run(answers(asked, model, console))
     found = list(examples)
-    for place, plain, text in zip(silent, asked, texts, strict=True):
-        if text:
-            found[place] = replace(plain if random.random() < WITHOUT_TOOLS else examples[place], text=text)
+    for place, text in zip(silent, texts, strict=True):
+        found[place] = replace(examples[place], text=text)
     return found
 
 

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from finetune.checkpoints import latest_checkpoint
 from finetune.layouts import rows_in_layout
-from finetune.lessons import example_lessons
+from finetune.lessons import answer_lessons, example_lessons
 from finetune.readers.example import Example
 from finetune.rows import Row
 from finetune.selection import selected
@@ -87,13 +87,11 @@ def rows_of(
     rows: list[Row] = []
     with Progress(console=console) as progress:
         for number, example in enumerate(progress.track(examples, description="packing")):
-            calls = example.waves[0] if example.waves else ()
             try:
-                prefix, lessons = example_lessons(
-                    example.conversation, calls, dialect, tokenizer, settings.weights_of(number), text=example.text
-                )
-                made = rows_in_layout(prefix, lessons, packed=settings.packed)
-                longest = max(map(len, made))
+                made = rows_of_example(example, dialect, tokenizer, settings, number)
+                longest = max(map(len, made), default=0)
+                if not made:
+                    raise RequestError("there is nothing to learn from it")
                 if longest > settings.example_tokens:
                     raise RequestError(f"its {longest} tokens are more than example_tokens, {settings.example_tokens}")
             except (PolycallError, ValueError) as error:
@@ -109,6 +107,19 @@ def rows_of(
     tokens = sum(map(len, rows))
     console.print(f"{taught} examples, {len(rows)} rows, {tokens} tokens, {tokens // taught} each")
     return rows
+
+
+def rows_of_example(
+    example: Example, dialect: Dialect, tokenizer: Tokenizer, settings: TrainingConfig, number: int
+) -> list[Row]:
+    """The rows of one example: of its calls, and of its answer in text, which serving writes on another prompt."""
+    weights = settings.weights_of(number)
+    calls = example.waves[0] if example.waves else ()
+    taught = [
+        example_lessons(example.conversation, calls, dialect, tokenizer, weights),
+        answer_lessons(example.conversation, example.text, dialect, tokenizer, weights),
+    ]
+    return [row for prefix, lessons in taught for row in rows_in_layout(prefix, lessons, packed=settings.packed)]
 
 
 def learn(trainer: Trainer, rows: list[Row], settings: TrainingConfig, console: Console) -> None:

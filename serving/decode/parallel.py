@@ -2,8 +2,9 @@
 
 The plan is a short outline, written first. Each call that it names becomes a branch on top of the prefix the moment its
 line is complete, while the plan goes on: its name, its subject and all keys that the schema forces are forced text, and
-only the free values are decoded, for all calls in the same steps. A call is handed on the moment its branch ends; one
-that refers to the results of others, as soon as it is known under which ids these are handed on.
+only the free values are decoded, for all calls in the same steps. A model that was trained for it may write each
+argument of a call in a branch of its own. A call is handed on the moment its last branch ends; one that refers to the
+results of others, as soon as it is known under which ids these are handed on.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from grammars.branch import Branch, call_branch
-from grammars.parse import new_call_id
+from grammars.conversation import CALLS_LIMIT
+from grammars.parse import CallOutcome, new_call_id
 from grammars.plan import Plan, PlannedCall
 from grammars.prompt import branch_ending
 from grammars.references import calls_meant, taking_references, with_ids
 from grammars.tools import CallError, Tool, ToolCall
 from serving.decode.events import CallFailed, CallWritten, DecodeEvent
 from serving.decode.ledger import Ledger
+from serving.decode.parts import Part, PartKey, joined, parts_of
 from serving.decode.planning import Planning
 from serving.decode.request import Round
 from serving.decode.retry import read_branch, retry_call
@@ -28,8 +31,8 @@ from serving.decode.sequential import decode_sequential
 from serving.decode.streams import StreamEnded, StreamGroup
 from serving.decode.text import write_text
 
-PLAN: tuple[int, ...] = ()
-"""The key of the plan's streams; that of branches which begin together are the places of their calls."""
+PLAN: tuple[PartKey, ...] = ()
+"""The key of the plan's streams; that of branches which begin together is what they write."""
 
 
 async def decode_parallel(round: Round, ledger: Ledger) -> AsyncGenerator[DecodeEvent, None]:
@@ -37,7 +40,7 @@ async def decode_parallel(round: Round, ledger: Ledger) -> AsyncGenerator[Decode
     planning = Planning(round)
     calls = Calls(round, ledger)
     async with (
-        StreamGroup[tuple[int, ...]](round.engine, round.prefix, round.request.scope) as streams,
+        StreamGroup[tuple[PartKey, ...]](round.engine, round.prefix, round.request.scope) as streams,
         aclosing(streams.events()) as events,
     ):
         if planning.branches:
@@ -90,6 +93,8 @@ class Calls:
         self._tools: dict[int, Tool] = {}
         self._ids: dict[int, str] = {}
         self._begun_at: dict[int, int] = {}
+        self._parts: dict[int, list[Part]] = {}
+        self._outcomes: dict[PartKey, CallOutcome] = {}
         self._waiting: dict[int, ToolCall] = {}
         self._written: dict[int, ToolCall] = {}
         self._failed: list[int] = []
@@ -98,7 +103,7 @@ class Calls:
         self._closed = False
         self._spare = 0
 
-    async def begin(self, planning: Planning, streams: StreamGroup[tuple[int, ...]]) -> None:
+    async def begin(self, planning: Planning, streams: StreamGroup[tuple[PartKey, ...]]) -> None:
         """Start the branches of the calls that are new in the plan."""
         plan = planning.plan
         # Forms without a grammar for the whole plan may come to less calls than are asked for: then it is none.
@@ -106,8 +111,11 @@ class Calls:
         if enough and (new := self.plan(plan)):
             if self._round.request.parallel_dependencies:
                 await asyncio.to_thread(self.take_references, new)
-            branches = [self.branch(call, begun_at=planning.steps) for call in new]
-            streams.start(tuple(call.place for call in new), branches)
+            parts = parts_of(new, self._tools, self._round.options.argument_heads if planning.is_tally else 0)
+            for part in parts:
+                self._begun_at[part.call.place] = planning.steps
+                self._parts.setdefault(part.call.place, []).append(part)
+            streams.start(tuple(part.key for part in parts), [self.branch(part) for part in parts])
 
     def plan(self, plan: Plan) -> list[PlannedCall]:
         """The calls that are new in this plan."""
@@ -124,23 +132,29 @@ class Calls:
             earlier = [1 + place for place in self._before(call.place)]
             self._tools[call.place] = taking_references(self._tools[call.place], earlier)
 
-    def branch(self, call: PlannedCall, *, begun_at: int) -> Branch:
-        """The branch of a planned call, which begins after so many steps of the plan."""
-        self._begun_at[call.place] = begun_at
+    def branch(self, part: Part) -> Branch:
+        """The branch that writes this part of a call."""
         return call_branch(
-            call,
-            self._tools[call.place],
+            part.call,
+            part.tool,
             self._round.dialect,
             self._round.engine.tokenizer,
             max_new_tokens=self._round.limit(self._round.options.call_tokens),
-            sampling=self._round.sampling(1 + call.place),
+            # Numbers of their own, beside those of the plan and of retries.
+            sampling=self._round.sampling(1 + part.call.place + 2 * CALLS_LIMIT * part.number),
         )
 
-    def take(self, index: int, ended: StreamEnded) -> list[CallWritten]:
-        """A branch is over: its call, unless it failed or says the same as another, and those that waited for it."""
-        tool = self._tools[index]
-        self._ledger.branch(tool.name, ended.start_s, ended.end, begun_at=self._begun_at[index])
-        outcome = read_branch(tool, branch_ending(self._round.dialect), ended.end)
+    def take(self, key: PartKey, ended: StreamEnded) -> list[CallWritten]:
+        """A branch is over. If it was the last one of its call: that, unless it failed or says the same as another, and
+        those that waited for it.
+        """
+        index, number = key
+        parts = self._parts[index]
+        self._ledger.branch(parts[number].label, ended.start_s, ended.end, begun_at=self._begun_at[index])
+        self._outcomes[key] = read_branch(parts[number].tool, branch_ending(self._round.dialect), ended.end)
+        if not all(part.key in self._outcomes for part in parts):
+            return []
+        outcome = joined(self._tools[index], [self._outcomes[part.key] for part in parts])
         if isinstance(outcome, CallError):
             self._failed.append(index)
             return []

@@ -17,7 +17,7 @@ from grammars.counts import COUNTS, can_be_tallied, counts_within, fixed_calls
 from grammars.dialects import Dialect
 from grammars.marked_forms import marked_outline, marked_tally
 from grammars.plan import Plan
-from grammars.plan_forms import JOINT, PlanForm
+from grammars.plan_forms import JOINT, PlanForm, Tally
 from serving.decode.request import DecodeOptions, Round
 from serving.decode.streams import StreamEnded, StreamEvent
 from serving.engines.base import BranchEnded, BranchProgress
@@ -106,6 +106,11 @@ class Planning:
         """Give the streams up, and begin those of the next form."""
         self._given_up += self._ended.values()
         self._begin()
+
+    @property
+    def is_tally(self) -> bool:
+        """Whether the calls are known by their numbers, all at once."""
+        return isinstance(self._form, Tally)
 
     @property
     def steps(self) -> int:

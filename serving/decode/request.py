@@ -8,17 +8,11 @@ from typing import Any, Literal
 
 from grammars.answer import asking_for, read_answer_schema
 from grammars.branch import Sampling
-from grammars.conversation import Choice, Conversation
+from grammars.conversation import Conversation
 from grammars.dialects import Dialect
 from grammars.plan_forms import PlanForm
-from grammars.prompt import Prefix, render
+from grammars.prompt import Prefix, render_for_answer
 from serving.engines.base import SHARED, Engine, Scope
-
-ANSWER_INSTRUCTIONS = (
-    "Answer the user's request in plain words, with what the tools have found out for it: their results stand in the "
-    "conversation."
-)
-"""What the system message says where an answer in text follows results: small models thank for them otherwise."""
 
 Decoding = Literal["parallel", "sequential"]
 
@@ -29,11 +23,13 @@ class DecodeOptions:
 
     Without a form it is the dialect's own. A tally counts if each of its digits is at least as likely as `sure_tally`:
     by default always, since the outline of the model that is shipped is no better than a tally that it doubts
-    (docs/finetuning.md has the curve).
+    (docs/finetuning.md has the curve). After a tally each argument of a call is a branch of its own where that makes at
+    most `argument_heads` branches, for models that were trained for it.
     """
 
     plan_form: PlanForm | None = None
     sure_tally: float = 0.0
+    argument_heads: int = 0
     plan_tokens: int = 1024
     call_tokens: int = 1024
     stream_tokens: int = 8192
@@ -75,19 +71,14 @@ class Round:
     prefix: Prefix
 
     def answering(self) -> Round:
-        """The same round for an answer in text. Its prompt has neither outline nor tools: a small model that sees them
-        writes calls as text in place of an answer.
-        """
+        """The same round for an answer in text, on the prompt that is for it."""
         return self.asking(self.conversation)
 
     def asking(self, conversation: Conversation) -> Round:
         """The same round with such a prompt for another conversation."""
-        conversation = replace(conversation, choice=Choice(mode="none"))
         if self.request.answer_schema is not None:
             conversation = asking_for(conversation, read_answer_schema(self.request.answer_schema))
-        instructions = ANSWER_INSTRUCTIONS if conversation.messages[-1].role == "tool" else ""
-        prefix = render(conversation, self.dialect, self.engine.tokenizer, instructions=instructions)
-        return replace(self, prefix=prefix)
+        return replace(self, prefix=render_for_answer(conversation, self.dialect, self.engine.tokenizer))
 
     def limit(self, tokens: int) -> int:
         """The most tokens of a stream whose default bound is `tokens`."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetune.lessons import Weights, example_lessons, walked
+from finetune.lessons import Weights, answer_lessons, example_lessons, walked
 from finetune.rows import packed_row, separate_rows
 from finetune.subjects import subjects, words
 from grammars.constraint import Constraint
@@ -17,6 +17,7 @@ from grammars.conversation import Conversation, Message
 from grammars.dialects import DIALECTS, JSON
 from grammars.errors import RequestError
 from grammars.plan import SUBJECT_CHARACTERS
+from grammars.prompt import ANSWER_INSTRUCTIONS, render
 from grammars.tools import Tool, ToolCall
 from serving.engines.transformers.tokenizer import HuggingFaceTokenizer
 from tests.grammars.walks import accepts
@@ -80,8 +81,8 @@ def test_an_example_teaches_tallies_an_outline_every_call_twice_and_one_stream(s
         "<jupyter_start>clock:0",
         "<jupyter_text>get_weather: Bern\nget_weather: Oslo, 3\nend",
         f"<jupyter_code>get_weather: Bern<jupyter_output>{one}",
-        f"<jupyter_code>get_weather: 1 of 2<jupyter_output>{one}",
         f"<jupyter_code>get_weather: Oslo, 3<jupyter_output>{two}",
+        f"<jupyter_code>get_weather: 1 of 2<jupyter_output>{one}",
         f"<jupyter_code>get_weather: 2 of 2<jupyter_output>{two}",
         sequential.replace("[", "").replace("]", ""),
     ]
@@ -100,9 +101,10 @@ def test_no_call_is_taught_by_zeros_and_an_empty_outline(smollm2: HuggingFaceTok
 
 def test_an_answer_without_tools_is_taught_as_it_is(smollm2: HuggingFaceTokenizer) -> None:
     plain = Conversation.read([Message(role="user", text="Who are you?")], [])
-    _, lessons = example_lessons(plain, [], DIALECT, smollm2, text="A model.")
-    [lesson] = lessons
+    assert example_lessons(plain, [], DIALECT, smollm2)[1] == []
+    prefix, [lesson] = answer_lessons(plain, "A model.", DIALECT, smollm2)
     assert (lesson.kind, smollm2.decode(lesson.written)) == ("text", "A model.<|im_end|>")
+    assert prefix == render(plain, DIALECT, smollm2)
 
 
 def test_weight_of_nothing_leaves_a_kind_of_lesson_out(smollm2: HuggingFaceTokenizer) -> None:
@@ -112,10 +114,10 @@ def test_weight_of_nothing_leaves_a_kind_of_lesson_out(smollm2: HuggingFaceToken
     assert {weight for lesson in lessons for weight in lesson.weights} == {0.0, 2.5}
 
 
-def telling(calls: list[ToolCall], tokenizer: HuggingFaceTokenizer) -> list[list[str]]:
-    """The tokens of each numbered call that count four times as much as others."""
-    _, lessons = example_lessons(asked(), calls, DIALECT, tokenizer, Weights(telling=4.0))
-    calls_by_number = [lesson for lesson in lessons if lesson.kind == "numbered call"]
+def telling(calls: list[ToolCall], tokenizer: HuggingFaceTokenizer, kind: str = "numbered call") -> list[list[str]]:
+    """The tokens of each lesson of this kind that count four times as much as others."""
+    _, lessons = example_lessons(asked(), calls, DIALECT, tokenizer, Weights(telling=4.0, argument=1.0))
+    calls_by_number = [lesson for lesson in lessons if lesson.kind == kind]
     assert {weight for lesson in calls_by_number for weight in lesson.weights} <= {0.0, 1.0, 4.0}
     return [
         [tokenizer.decode([token]) for token, weight in zip(lesson.written, lesson.weights, strict=True) if weight == 4]
@@ -129,6 +131,15 @@ def test_what_tells_a_numbered_call_from_its_siblings_counts_more(smollm2: Huggi
     assert telling([oslo_too, *TWO], smollm2) == [["Os", "f"], ["Bern"], ["Os", "c"]]
 
 
+def test_what_tells_an_argument_from_its_siblings_counts_more_too(smollm2: HuggingFaceTokenizer) -> None:
+    oslo_too = call("get_weather", city="Oslo", unit="fahrenheit")
+    found = telling([oslo_too, *TWO], smollm2, "argument")
+    cities, units, days = found[:3], found[3:6], found[6:]
+    assert cities == [["Os"], ["Bern"], ["Os"]]
+    assert units == [["f"], ["c"], ["c"]]
+    assert [len(tokens) for tokens in days] == [1, 1, 1]  # that there are none, or that there are some
+
+
 def test_a_call_without_siblings_or_with_equal_ones_has_nothing_telling(smollm2: HuggingFaceTokenizer) -> None:
     assert telling([TWO[0], call("clock")], smollm2) == [[]]  # of a clock's call nothing is free
     assert telling([TWO[0], TWO[0]], smollm2) == [[], []]
@@ -138,16 +149,14 @@ def test_arguments_can_be_taught_one_by_one(smollm2: HuggingFaceTokenizer) -> No
     heads = Weights(tally=0, tally_of_none=0, outline=0, call=0, numbered_call=0, argument=1.0, sequential=0)
     texts = [text.replace("[", "").replace("]", "") for text in taught(TWO, smollm2, heads)]
     opened = "<jupyter_code>get_weather: "
-    assert texts[:6] == [
-        f'{opened}Bern: city<jupyter_output>{{"city": "Bern"}}',
-        f'{opened}Bern: unit<jupyter_output>{{"unit": "celsius"}}',
-        f"{opened}Bern: days<jupyter_output>{{}}",
+    assert texts == [
         f'{opened}1 of 2: city<jupyter_output>{{"city": "Bern"}}',
+        f'{opened}2 of 2: city<jupyter_output>{{"city": "Oslo"}}',
         f'{opened}1 of 2: unit<jupyter_output>{{"unit": "celsius"}}',
+        f'{opened}2 of 2: unit<jupyter_output>{{"unit": "celsius"}}',
         f"{opened}1 of 2: days<jupyter_output>{{}}",
+        f'{opened}2 of 2: days<jupyter_output>{{"days": 3}}',
     ]
-    assert texts[8] == f'{opened}Oslo, 3: days<jupyter_output>{{"days": 3}}'
-    assert len(texts) == 12
 
 
 def test_packing_spares_most_of_the_tokens(smollm2: HuggingFaceTokenizer) -> None:
@@ -221,12 +230,19 @@ def test_long_value_is_cut_between_words() -> None:
     assert said == " ".join(["word"] * 12)
 
 
-def test_an_answer_in_text_is_learned_to_its_end_where_no_call_is_due(smollm2: HuggingFaceTokenizer) -> None:
-    _, lessons = example_lessons(asked(), [], DIALECT, smollm2, text="It is sunny.")
-    [text] = [lesson for lesson in lessons if lesson.kind == "text"]
+def test_an_answer_in_text_is_learned_to_its_end_on_the_prompt_that_is_served(smollm2: HuggingFaceTokenizer) -> None:
+    messages = [
+        Message(role="user", text="Weather in Bern?"),
+        Message(role="assistant", calls=(TWO[0],)),
+        Message(role="tool", text="sunny", call_id=TWO[0].id),
+    ]
+    conversation = Conversation.read(messages, [WEATHER, CLOCK])
+    prefix, [text] = answer_lessons(conversation, "It is sunny.", DIALECT, smollm2)
     assert smollm2.decode(text.written[:-1]) == "It is sunny."
     assert text.written[-1] in smollm2.end_ids
     assert (text.suffix, set(text.weights)) == ((), {1.0})
+    read = smollm2.decode(prefix)
+    assert ANSWER_INSTRUCTIONS in read
+    assert WEATHER.description not in read  # it is offered no more
     for answer, weights in (("", Weights()), ("It is sunny.", Weights(text=0))):
-        _, lessons = example_lessons(asked(), [], DIALECT, smollm2, weights, text=answer)
-        assert "text" not in {lesson.kind for lesson in lessons}
+        assert answer_lessons(conversation, answer, DIALECT, smollm2, weights)[1] == []

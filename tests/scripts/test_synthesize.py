@@ -79,7 +79,7 @@ def test_what_needs_no_call_gets_the_answer_that_the_model_gives_before_it_is_tr
     assert sum(map(bool, texts)) > len(texts) / 2 > 1
     assert all(text == whole_sentences(text) for text in texts if text[-1:] in set(".!?"))
     assert all(not one.text for one in after if one.calls)
-    assert any(not one.conversation.tools for one in after if one.text)
+    assert [one.conversation.tools for one in after] == [one.conversation.tools for one in before]
 
 
 @pytest.mark.parametrize(

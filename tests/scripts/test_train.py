@@ -9,6 +9,12 @@ import pytest
 import train
 from typer.testing import CliRunner
 
+from finetune.readers.example import Example
+from finetune.training_config import TrainingConfig
+from grammars.conversation import Message
+from grammars.dialects import DIALECTS
+from grammars.tools import Tool
+from serving.engines.transformers.tokenizer import load_tokenizer
 from tests.finetune.small_models import ROW, small_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
@@ -30,6 +36,31 @@ def test_every_stream_is_a_row_of_its_own_unless_rows_are_packed(tmp_path: Path,
     code, said = trained(tmp_path, f"packed = {packed}")
     assert code == 0, said
     assert f"2 examples, {rows} rows, " in said
+
+
+def test_an_answer_in_text_is_a_row_of_its_own(tmp_path: Path) -> None:
+    base = small_model(tmp_path / "base", "smollm2")
+    tokenizer, _ = load_tokenizer(base)
+    messages = [Message(role="user", text="Who are you?")]
+    rows = {
+        (bool(tools), text): train.rows_of_example(
+            Example.build(id="1", source="x", messages=messages, tools=tools, text=text),
+            DIALECTS["polycall-smollm2"],
+            tokenizer,
+            TrainingConfig(model="x", steps=1),
+            0,
+        )
+        for tools in ([], [Tool(name="clock")])
+        for text in ("", "A model.")
+    }
+    kinds = {of: [row.kinds for row in found] for of, found in rows.items()}
+    planned = ("tally", "outline")
+    assert kinds == {
+        (False, ""): [],
+        (False, "A model."): [("text",)],
+        (True, ""): [planned],
+        (True, "A model."): [planned, ("text",)],
+    }
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,25 @@ def test_grouped_every_request_is_an_example_with_the_tools_of_its_group(tmp_pat
     assert (calling.id, silent.id) == ("data.jsonl:1/1", "data.jsonl:1/2")
 
 
+def test_grouped_what_follows_from_results_is_an_example_without_calls(tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"text": "Weather in Rome and Oslo?"}
+    asked["calls"] = [{"name": "get_weather", "arguments": city} for city in CITIES]
+    answered = {**asked, "results": ["sun", {"sky": "rain"}], "answer": "Sun in Rome, rain in Oslo."}
+    calling, saying = read(tmp_path, {**GROUPED, "requests": [answered]})
+    assert arguments(calling) == CITIES
+    assert (saying.id, saying.calls, saying.text) == ("data.jsonl:1/1/answer", (), "Sun in Rome, rain in Oslo.")
+    assert [message.role for message in saying.conversation.messages] == ["user", "assistant", "tool", "tool"]
+    assert [message.text for message in saying.conversation.messages[2:]] == ["sun", '{"sky": "rain"}']
+
+
+@pytest.mark.parametrize(("calls", "results"), [(CITIES, ["sun"]), ([], [])])
+def test_grouped_results_are_one_for_each_call(tmp_path: Path, calls: list[Any], results: list[Any]) -> None:
+    made = [{"name": "get_weather", "arguments": city} for city in calls]
+    request = {"text": "Weather?", "calls": made, "results": results, "answer": "Sun."}
+    with pytest.raises(RowRefused, match=rf"there are {len(calls)} calls with {len(results)} results"):
+        read(tmp_path, {**GROUPED, "requests": [request]})
+
+
 def test_toolace_calls_in_pythons_notation_with_spaces_in_names(tmp_path: Path) -> None:
     calling, saying = read(tmp_path, TOOLACE)
     assert arguments(calling) == [{"city": "Rome (Italy)"}, {"city": "Oslo"}]

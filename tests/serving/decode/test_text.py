@@ -14,10 +14,10 @@ from grammars.answer import asking_for, read_answer_schema
 from grammars.conversation import Choice, Conversation, Message
 from grammars.dialects import HERMES, JSON, MISTRAL, Dialect
 from grammars.errors import DecodingFailed, SchemaRefused
-from grammars.prompt import render
+from grammars.prompt import ANSWER_INSTRUCTIONS, render
 from grammars.tools import ToolCall
 from serving.decode.events import DecodeEvent, TextWritten
-from serving.decode.request import ANSWER_INSTRUCTIONS, Decoding
+from serving.decode.request import Decoding
 from serving.decode.text import TextPieces
 from serving.engines.base import TokenLogprob
 from serving.engines.scripted import Answer

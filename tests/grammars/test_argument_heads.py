@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune.argument_heads import heads, merged, part, planned_head, refuse_without_head
-from grammars.errors import RequestError
+from grammars.argument_heads import can_be_split, have_heads, heads, merged, part, planned_head
 from grammars.parse import check_call
 from grammars.plan import PlannedCall
 from grammars.tools import Tool, ToolCall
@@ -64,7 +63,25 @@ def test_what_the_heads_write_is_valid_each_and_together_the_call(arguments: dic
     assert merged(one.arguments for one in parts) == arguments
 
 
-def test_argument_that_no_head_would_write_is_refused() -> None:
-    refuse_without_head(call({"to": "Oslo", "cars": 1}), FERRY)
-    with pytest.raises(RequestError, match="dogs of 'ferry' is not named by its schema"):
-        refuse_without_head(call({"to": "Oslo", "dogs": 1}), FERRY)
+TWO: dict[str, Any] = {"to": {"type": "string"}, "cars": {"type": "integer"}}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "split"),
+    [
+        ({"type": "object", "properties": TWO, "required": ["to"]}, True),
+        ({"type": "object", "properties": TWO, "additionalProperties": False, "$defs": {"count": {}}}, True),
+        ({"type": "object", "properties": {"to": {"type": "string"}}}, False),
+        ({"type": "object"}, False),
+        ({"type": "object", "properties": TWO, "additionalProperties": True}, False),
+        ({"type": "object", "properties": TWO, "additionalProperties": {"type": "string"}}, False),
+        ({"type": "object", "properties": TWO, "minProperties": 1}, False),
+        ({"type": "object", "properties": TWO, "anyOf": [{"required": ["to"]}, {"required": ["cars"]}]}, False),
+        ({"type": "object", "properties": TWO, "patternProperties": {"^x-": {}}}, False),
+    ],
+)
+def test_calls_are_split_where_no_argument_depends_on_another(parameters: dict[str, Any], split: bool) -> None:
+    tool = Tool(name="ferry", parameters=parameters)
+    assert can_be_split(tool) is split
+    assert have_heads(call({"to": "Oslo"}), tool) is split
+    assert not have_heads(call({"to": "Oslo", "dogs": 1}), tool)

@@ -1,7 +1,7 @@
 """Argument heads: a call in as many streams as its tool has arguments, none of which sees another.
 
-This is SimpleTool's way (arXiv:2603.00030) inside several calls at once, to be compared with a stream a call. A head is
-a call of a tool that has just this argument, so that the grammar, the marks and the branches are those of any call.
+This is SimpleTool's way (arXiv:2603.00030), inside several calls at once. A head is a call of a tool that has just this
+argument, so that the grammar, the marks and the branches are those of any call.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from grammars.errors import RequestError
 from grammars.plan import PlannedCall
 from grammars.tools import Tool, ToolCall
 
@@ -19,6 +18,10 @@ HEAD = "{subject}: {argument}"
 
 KEPT = ("$defs", "definitions")
 """What an argument's schema may refer to."""
+
+PLAIN = {*KEPT, "$comment", "$id", "$schema", "additionalProperties", "description", "examples", "properties"}
+PLAIN |= {"required", "title", "type"}
+"""Keywords beside which the arguments of a call do not depend on one another."""
 
 
 def heads(tool: Tool) -> list[Tool]:
@@ -39,6 +42,20 @@ def heads(tool: Tool) -> list[Tool]:
     ]
 
 
+def can_be_split(tool: Tool) -> bool:
+    """Whether heads could write any call of the tool that its own grammar writes: its arguments are named one by one,
+    and there are two or more of them.
+    """
+    schema = tool.parameters
+    named_only = not schema.get("additionalProperties", False)
+    return named_only and len(schema.get("properties", {})) > 1 and not schema.keys() - PLAIN
+
+
+def have_heads(call: ToolCall, tool: Tool) -> bool:
+    """Whether heads could have written this call: every argument of it is one that the tool names."""
+    return can_be_split(tool) and call.arguments.keys() <= tool.parameters["properties"].keys()
+
+
 def argument_of(head: Tool) -> str:
     [name] = head.parameters["properties"]
     return str(name)
@@ -53,13 +70,6 @@ def part(call: ToolCall, head: Tool) -> ToolCall:
     """What the head writes of the call: one argument, or none."""
     name = argument_of(head)
     return replace(call, arguments={name: call.arguments[name]} if name in call.arguments else {})
-
-
-def refuse_without_head(call: ToolCall, tool: Tool) -> None:
-    """Raises `RequestError` where an argument of the call is none that the schema names."""
-    unknown = sorted(call.arguments.keys() - tool.parameters.get("properties", {}).keys())
-    if unknown:
-        raise RequestError(f"{', '.join(unknown)} of {tool.name!r} is not named by its schema and has no head")
 
 
 def merged(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
