@@ -32,6 +32,7 @@ from rich.console import Console
 
 from finetune.training_config import load_training_config
 from serving.config import load_settings
+from serving.decode.round import DecodeOptions
 from serving.engines.base import Engine
 from serving.engines.build import build_engine
 from serving.engines.scripted import ScriptedEngine
@@ -41,6 +42,10 @@ SCRIPTED_STEP_S = 0.004
 """How long one decode step of the scripted engine takes."""
 
 RECIPE = Path(__file__).parents[1] / "finetune" / "configs" / "smollm2-135m.toml"
+
+Heads = Annotated[
+    int, typer.Option("--argument-heads", help="Of a trained model: each argument a branch, up to so many branches")
+]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Measure polycall.")
 
@@ -65,14 +70,18 @@ def decode(
     dtype: Annotated[str, typer.Option(help="float32, bfloat16, or auto for the stored type")] = "auto",
     regimes: Annotated[bool, typer.Option(help="For vllm: FILE-regimes.json: caches, clients")] = True,
     eager: Annotated[bool, typer.Option(help="For vllm: do not compile; starts sooner, steps take longer")] = False,
+    heads: Heads = 0,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file")] = None,
     plot_file: Annotated[Path, typer.Option("--plot", help="Draw the plot to this file")] = Path("bench-decode.png"),
 ) -> None:
     """Decode the same N calls sequentially and in parallel, in turn, and compare."""
     counts = [int(count) for count in calls.split(",")]
     console = Console(stderr=True)
+    options = DecodeOptions(argument_heads=heads)
     if engine == "vllm":
-        report = measure_vllm(model, dtype, counts, repeats, console, question, regimes=regimes, eager=eager)
+        report = measure_vllm(
+            model, dtype, counts, repeats, console, question, regimes=regimes, eager=eager, options=options
+        )
         show_vllm(report, machine(), Console())
         draw_vllm(report, machine(), plot_file)
         written = [asdict(row) for row in report.rows]
@@ -81,7 +90,9 @@ def decode(
             json_file.with_stem(f"{json_file.stem}-regimes").write_text(json.dumps(beside, indent=1) + "\n")
     else:
         settings = load_settings({"model": model, "engine": engine, "device": device, "dtype": dtype})
-        rows: list[DecodeRow] = measure_decode(build_engine(settings), engine, counts, repeats, console, question)
+        rows: list[DecodeRow] = measure_decode(
+            build_engine(settings), engine, counts, repeats, console, question, options
+        )
         Console().print(table(rows, machine()))
         draw(rows, machine(), plot_file)
         written = [asdict(row) for row in rows]
@@ -95,11 +106,17 @@ def simpletool(
     engine: Annotated[Literal["transformers", "vllm"], typer.Option(help="What decodes")] = "vllm",
     calls: Annotated[str, typer.Option(help="How many calls, one row each, separated by commas")] = "1,2,4,8",
     repeats: Annotated[int, typer.Option(min=1, help="Measured runs; medians are reported")] = 5,
+    heads: Heads = 0,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file")] = None,
 ) -> None:
     """Compare with SimpleTool's layout (arXiv:2603.00030): the arguments of one call at once, call after call."""
     report = measure_simpletool(
-        model, engine, [int(count) for count in calls.split(",")], repeats, Console(stderr=True)
+        model,
+        engine,
+        [int(count) for count in calls.split(",")],
+        repeats,
+        Console(stderr=True),
+        DecodeOptions(argument_heads=heads),
     )
     show_simpletool(report, machine(), Console())
     if json_file is not None:

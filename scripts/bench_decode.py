@@ -29,7 +29,7 @@ from grammars.schema import read_schema
 from grammars.tools import ToolCall
 from serving.decode.events import CallWritten, Figures, RoundEnded
 from serving.decode.planning import plan_forms
-from serving.decode.round import Decoder, RoundRequest
+from serving.decode.round import DecodeOptions, Decoder, RoundRequest
 from serving.engines.base import Engine
 from serving.engines.transformers.engine import TransformersEngine
 
@@ -119,15 +119,17 @@ def measure_decode(
     repeats: int,
     console: Console,
     question: Question,
+    options: DecodeOptions,
 ) -> list[DecodeRow]:
     """One row for each number of calls, with a progress bar on `console`. Closes the engine."""
-    return asyncio.run(_measure(engine, engine_name, counts, repeats, console, question))
+    decoder = Decoder(engine, dialect_of(engine.tokenizer), options)
+    return asyncio.run(_measure(decoder, engine_name, counts, repeats, console, question))
 
 
 async def _measure(
-    engine: Engine, engine_name: str, counts: Sequence[int], repeats: int, console: Console, question: Question
+    decoder: Decoder, engine_name: str, counts: Sequence[int], repeats: int, console: Console, question: Question
 ) -> list[DecodeRow]:
-    decoder = Decoder(engine, dialect_of(engine.tokenizer))
+    engine = decoder.engine
     rows: list[DecodeRow] = []
     one_branch = await peak_mib(decoder, weather_question(engine, 1, question))
     with Progress(console=console) as progress:

@@ -31,7 +31,7 @@ from grammars.schema import read_schema
 from grammars.tokenizer import Tokenizer
 from grammars.tools import Tool, json_text
 from serving.config import load_settings
-from serving.decode.round import Decoder, RoundRequest
+from serving.decode.round import DecodeOptions, Decoder, RoundRequest
 from serving.decode.streams import run_streams
 from serving.engines.base import BranchProgress, Engine
 from serving.engines.build import build_engine
@@ -81,31 +81,35 @@ class SimpleToolReport:
 
 
 def measure_simpletool(
-    model: str, engine_name: str, counts: Sequence[int], repeats: int, console: Console
+    model: str, engine_name: str, counts: Sequence[int], repeats: int, console: Console, options: DecodeOptions
 ) -> SimpleToolReport:
     """The layouts, and what a step costs, on one engine."""
     arguments = ENGINE_ARGUMENTS if engine_name == "vllm" else {}
     engine = build_engine(load_settings({"model": model, "engine": engine_name, "engine_args": arguments}))
-    return asyncio.run(_measure(engine, engine_name, counts, repeats, console))
+    decoder = Decoder(engine, dialect_of(engine.tokenizer), options)
+    return asyncio.run(_measure(decoder, engine_name, counts, repeats, console))
 
 
 async def _measure(
-    engine: Engine, engine_name: str, counts: Sequence[int], repeats: int, console: Console
+    decoder: Decoder, engine_name: str, counts: Sequence[int], repeats: int, console: Console
 ) -> SimpleToolReport:
+    engine = decoder.engine
     try:
         return SimpleToolReport(
             engine=engine_name,
             model=engine.model,
-            rows=await simpletool_rows(engine, counts, repeats, console),
+            rows=await simpletool_rows(decoder, counts, repeats, console),
             steps=await step_rows(engine, 48, repeats, console),
         )
     finally:
         await engine.close()
 
 
-async def simpletool_rows(engine: Engine, counts: Sequence[int], repeats: int, console: Console) -> list[SimpleToolRow]:
+async def simpletool_rows(
+    decoder: Decoder, counts: Sequence[int], repeats: int, console: Console
+) -> list[SimpleToolRow]:
     """Both layouts, in turn, on the same questions."""
-    decoder = Decoder(engine, dialect_of(engine.tokenizer))
+    engine = decoder.engine
     rows = []
     with Progress(console=console) as progress:
         task = progress.add_task("SimpleTool's layout", total=len(counts) * (repeats + 1))

@@ -31,7 +31,7 @@ from stock_vllm import stock_vllm
 from grammars.conversation import Conversation, Message
 from grammars.dialects import dialect_of
 from serving.config import load_settings
-from serving.decode.round import Decoder, RoundRequest
+from serving.decode.round import DecodeOptions, Decoder, RoundRequest
 from serving.engines.base import Engine
 from serving.engines.build import build_engine
 from serving.models.catalogue import resolve_model
@@ -70,6 +70,7 @@ def measure_vllm(
     *,
     regimes: bool,
     eager: bool,
+    options: DecodeOptions,
 ) -> VllmReport:
     """Both sides started, measured in turn, and stopped. `eager` ones do not compile the model before."""
     folder = resolve_model(model)
@@ -82,13 +83,14 @@ def measure_vllm(
     }
     engine = build_engine(load_settings(settings))
     log = Path(tempfile.mkdtemp(prefix="polycall-bench-")) / "stock-vllm.log"
-    options = [*SERVER_OPTIONS, *(["--enforce-eager"] if eager else [])]
-    with stock_vllm(folder, log, "--dtype", type_name, *options) as base_url:
-        return asyncio.run(_measure(engine, base_url, model, counts, repeats, console, question, regimes=regimes))
+    server_options = [*SERVER_OPTIONS, *(["--enforce-eager"] if eager else [])]
+    with stock_vllm(folder, log, "--dtype", type_name, *server_options) as base_url:
+        decoder = Decoder(engine, dialect_of(engine.tokenizer), options)
+        return asyncio.run(_measure(decoder, base_url, model, counts, repeats, console, question, regimes=regimes))
 
 
 async def _measure(
-    engine: Engine,
+    decoder: Decoder,
     base_url: str,
     model: str,
     counts: Sequence[int],
@@ -98,8 +100,8 @@ async def _measure(
     *,
     regimes: bool,
 ) -> VllmReport:
-    stock = StockVllm(base_url, engine)
-    measuring = Measuring(engine, stock, console, repeats, question)
+    stock = StockVllm(base_url, decoder.engine)
+    measuring = Measuring(decoder, stock, console, repeats, question)
     try:
         return VllmReport(
             rows=await measuring.rows(counts, model),
@@ -108,7 +110,7 @@ async def _measure(
         )
     finally:
         await stock.close()
-        await engine.close()
+        await decoder.engine.close()
 
 
 def regime_question(engine: Engine, calls: int, regime: str, question: Question) -> Conversation:
@@ -132,13 +134,13 @@ def known_system(engine: Engine, calls: int, question: Question) -> Message:
 class Measuring:
     """Both sides, in turn, on the same questions."""
 
-    def __init__(self, engine: Engine, stock: StockVllm, console: Console, repeats: int, question: Question) -> None:
-        self.engine = engine
+    def __init__(self, decoder: Decoder, stock: StockVllm, console: Console, repeats: int, question: Question) -> None:
+        self.engine = decoder.engine
+        self._decoder = decoder
         self._question: Question = question
         self.stock = stock
         self._console = console
         self._repeats = repeats
-        self._decoder = Decoder(engine, dialect_of(engine.tokenizer))
 
     async def rows(self, counts: Sequence[int], model: str) -> list[VllmRow]:
         """One row for each number of calls."""

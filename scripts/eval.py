@@ -47,8 +47,10 @@ Sure = Annotated[
     typer.Option(min=0, help="Of a trained model: from which probability on its tally counts, 0 for always"),
 ]
 Heads = Annotated[
-    bool,
-    typer.Option(help="Write every argument of a call in a stream of its own: for models that were trained on that"),
+    int,
+    typer.Option(
+        min=0, help="Write each argument by itself, where that makes at most so many branches (parallel, after a tally)"
+    ),
 ]
 DialectName = Annotated[str | None, typer.Option(help="json, hermes, mistral; default: the model's own")]
 Together = Annotated[int, typer.Option(min=1, help="Cases that are decoded together")]
@@ -85,7 +87,7 @@ def bfcl(
     ] = None,
     plan_form: Form = None,
     sure_tally: Sure = None,
-    argument_heads: Heads = False,
+    argument_heads: Heads = 0,
     dialect: DialectName = None,
     concurrency: Together = 12,
     engine: EngineName = "transformers",
@@ -127,7 +129,7 @@ def cases(
     ] = False,
     plan_form: Form = None,
     sure_tally: Sure = None,
-    argument_heads: Heads = False,
+    argument_heads: Heads = 0,
     dialect: DialectName = None,
     concurrency: Together = 12,
     engine: EngineName = "transformers",

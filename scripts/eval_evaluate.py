@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from eval_cases import ENDING, CasesFile, RunLine
-from eval_heads import HeadDecoder
 from eval_questions import ToolChoice
 from eval_report import Report, report_of
 from eval_run import Question, answer_questions, decoder_of, plan_named
@@ -66,7 +65,7 @@ class Setup:
     sure_tally: float | None
     tool_choice: ToolChoice | None
     concurrency: int
-    argument_heads: bool = False
+    argument_heads: int = 0
     files: Mapping[str, str] = field(default_factory=dict)
 
     def run_line(self, category: str, decoder: Decoder, request: RoundRequest) -> RunLine:
@@ -100,13 +99,9 @@ def report_file(folder: Path, category: str) -> Path:
 
 def evaluate(questions: Mapping[str, Sequence[Question]], request: RoundRequest, setup: Setup, files: Files) -> None:
     """Answer the questions of each category, show its report, and write what is asked for."""
-    if setup.argument_heads and request.decoding != "parallel":
-        raise ConfigurationError("--argument-heads is for --decoding parallel")
     earlier = {name: files.earlier(name) for name in questions}  # before the hours that answering may take
     engine = build_engine(load_settings(setup.settings))
-    decoder = decoder_of(engine, setup.dialect, setup.plan_form, setup.sure_tally)
-    if setup.argument_heads:
-        decoder = HeadDecoder(decoder.engine, decoder.dialect, decoder.options)
+    decoder = decoder_of(engine, setup.dialect, setup.plan_form, setup.sure_tally, setup.argument_heads)
     asyncio.run(evaluate_all(questions, decoder, request, setup, files, earlier))
 
 

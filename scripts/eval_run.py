@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from eval_heads import HeadDecoder
 from jsonschema_rs import is_valid
 from rich.console import Console
 from rich.progress import Progress
@@ -68,10 +67,17 @@ class Outcome:
     duplicates_removed: int
 
 
-def decoder_of(engine: Engine, dialect: str | None, plan_form: str | None, sure_tally: float | None = None) -> Decoder:
+def decoder_of(
+    engine: Engine,
+    dialect: str | None,
+    plan_form: str | None,
+    sure_tally: float | None = None,
+    argument_heads: int = 0,
+) -> Decoder:
     """A decoder within `BOUNDS`, in the dialect and the form of plan of these names or else the model's own.
 
-    `sure_tally` is from when on a trained model's tally counts. Raises `ConfigurationError` where it would say nothing.
+    `sure_tally` is from when on a trained model's tally counts, `argument_heads` up to how many branches it writes
+    arguments by themselves. Raises `ConfigurationError` where one of them would say nothing.
     """
     spoken = dialect_named(dialect) if dialect else dialect_of(engine.tokenizer)
     if sure_tally is not None and (spoken.marks is None or plan_form is not None):
@@ -79,17 +85,26 @@ def decoder_of(engine: Engine, dialect: str | None, plan_form: str | None, sure_
             f"how sure a tally must be is for trained models that plan in their own way, and not for "
             f"{spoken.name!r} with the plan {plan_form or 'joint'!r}"
         )
-    if plan_form is None:
-        return Decoder(engine, spoken, BOUNDS if sure_tally is None else replace(BOUNDS, sure_tally=sure_tally))
-    form = form_named(plan_form) if spoken.marks is None else marked_form(plan_form, spoken.marks)
-    return Decoder(engine, spoken, replace(BOUNDS, plan_form=form))
+    if argument_heads and (spoken.marks is None or plan_form not in (None, "tally")):
+        raise ConfigurationError(
+            f"arguments are written by themselves by trained models that plan by a tally, and not with {spoken.name!r} "
+            f"and the plan {plan_form or 'joint'!r}"
+        )
+    options = replace(BOUNDS, argument_heads=argument_heads)
+    if plan_form is not None:
+        form = form_named(plan_form) if spoken.marks is None else marked_form(plan_form, spoken.marks)
+        options = replace(options, plan_form=form)
+    elif sure_tally is not None:
+        options = replace(options, sure_tally=sure_tally)
+    return Decoder(engine, spoken, options)
 
 
 def plan_named(plan_form: str | None, decoder: Decoder) -> str:
     """What a report calls the plan."""
     own = "joint" if decoder.dialect.marks is None else f"tally, outline below {decoder.options.sure_tally:g}"
     name = own if plan_form is None else plan_form
-    return f"{name}, argument heads" if isinstance(decoder, HeadDecoder) else name
+    heads = decoder.options.argument_heads
+    return f"{name}, up to {heads} argument heads" if heads else name
 
 
 async def answer_questions(

@@ -89,6 +89,12 @@ class Settings(BaseSettings):
     decoding: Literal["parallel", "sequential"] = Field(
         "parallel", description="How calls are decoded where a request does not say."
     )
+    argument_heads: int = Field(
+        0,
+        ge=0,
+        description="Of a model that was trained for it: each argument of a call is written by itself, where that "
+        "makes at most so many branches [0: never].",
+    )
     tools: str | None = Field(
         None,
         pattern=r"^[\w.]+:\w+$|\.(toml|ya?ml)$",

@@ -19,9 +19,9 @@ def test_bench_decode_writes_rows_and_a_plot_of_calls_decoded_three_ways(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def measured_once(*given: Any) -> list[DecodeRow]:
-        engine, name, counts, repeats, console, question = given
+        engine, name, counts, repeats, console, question, options = given
         assert repeats == 5
-        return measure_decode(engine, name, counts, 1, console, question)
+        return measure_decode(engine, name, counts, 1, console, question, options)
 
     monkeypatch.setattr(bench, "measure_decode", measured_once)
     rows_file, plot_file = tmp_path / "rows.json", tmp_path / "plot.png"

@@ -274,6 +274,16 @@ def test_how_sure_a_tally_must_be_is_for_models_that_plan_by_it() -> None:
             decoder_of(engine, dialect, plan_form, 0.3)
 
 
+def test_argument_heads_are_for_models_that_plan_by_a_tally() -> None:
+    engine = ScriptedEngine()
+    decoder = decoder_of(engine, "polycall-smollm2", "tally", argument_heads=8)
+    assert decoder.options.argument_heads == 8
+    assert plan_named("tally", decoder) == "tally, up to 8 argument heads"
+    for dialect, plan_form in (("json", None), ("polycall-smollm2", "outline")):
+        with pytest.raises(ConfigurationError, match="by trained models that plan by a tally"):
+            decoder_of(engine, dialect, plan_form, argument_heads=8)
+
+
 def test_plan_of_a_trained_model_is_named_with_its_threshold() -> None:
     engine = ScriptedEngine()
     assert plan_named(None, decoder_of(engine, "json", None)) == "joint"

@@ -105,6 +105,7 @@ def test_a_server_stops_when_told_though_an_answer_is_awaited(tmp_path: Path) ->
         (["--engine", "steam"], "engine: "),
         (["--engine", "scripted", "--max-rounds", "1"], "max_rounds: "),
         (["--engine", "scripted", "--dialect", "klingon"], "no dialect 'klingon'"),
+        (["--engine", "scripted", "--argument-heads", "8"], "argument_heads: for models that were trained for it"),
         (["--engine", "scripted", "--tools", "nowhere:registry"], "'nowhere:registry' cannot be imported"),
         (["--engine", "scripted", "--tools", "my_tools:missing"], "'my_tools:missing' do not exist"),
         (["--engine", "scripted", "--tools", "my_tools:number"], "'my_tools:number' is no Registry but int"),

@@ -1,0 +1,134 @@
+"""Calls written argument by argument: each head a branch, put together call by call, on a scripted engine."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from grammars.constraint import Constraint
+from grammars.conversation import Choice, Conversation, Message
+from grammars.dialects import DIALECTS
+from grammars.plan import PlannedCall
+from grammars.tools import Tool
+from serving.decode.events import CallFailed, CallWritten, DecodeEvent, Figures, RoundEnded
+from serving.decode.parts import parts_of
+from serving.decode.round import DecodeOptions, Decoder, RoundRequest
+from serving.engines.scripted import Answer, Failure, ScriptedEngine
+
+FERRY = Tool(
+    name="ferry",
+    parameters={
+        "type": "object",
+        "properties": {
+            "to": {"type": "string", "maxLength": 30},
+            "cars": {"type": "integer"},
+            "stops": {"type": "array", "items": {"type": "string", "maxLength": 9}, "uniqueItems": True},
+        },
+        "required": ["to"],
+    },
+)
+CLOCK = Tool(name="clock", parameters={"type": "object", "properties": {"city": {"type": "string", "maxLength": 30}}})
+
+WRITTEN: dict[str, Answer] = {
+    "1 of 2: to": '{"to": "Oslo"}',
+    "1 of 2: cars": '{"cars": 2}',
+    "1 of 2: stops": "{}",
+    "2 of 2: to": '{"to": "Bergen"}',
+    "2 of 2: cars": "{}",
+    "2 of 2: stops": '{"stops": ["Voss"]}',
+    "1 of 2": '{"to": "whole"}',
+    "2 of 2": '{"to": "whole too"}',
+    "1 of 1": '{"city": "Rome"}',
+}
+OSLO, BERGEN = {"to": "Oslo", "cars": 2}, {"to": "Bergen", "stops": ["Voss"]}
+
+
+async def decoded(
+    most: int, *, ferries: int = 2, clocks: int = 0, choice: Choice | None = None, **other: Answer
+) -> tuple[list[DecodeEvent], Figures]:
+    """What a model that writes `WRITTEN`, and `other` for arguments of these names, comes to with so many heads."""
+
+    def script(text: str, _: Constraint) -> Answer:
+        if text.endswith("<jupyter_start>ferry:"):
+            return str(ferries)
+        if text.endswith("<jupyter_start>clock:"):
+            return str(clocks)
+        found = re.search(r"<jupyter_code>\w+: ([^<]*)<jupyter_output>$", text)
+        if found is None:  # the second chance of a call, in one stream
+            return '{"to": "again"}'
+        subject = found[1]
+        return other.get(subject.rpartition(": ")[2], WRITTEN[subject])
+
+    asked = Conversation.read([Message(role="user", text="?")], [FERRY, CLOCK], choice)
+    options = DecodeOptions(sure_tally=0, argument_heads=most)
+    engine = ScriptedEngine(script)
+    decoder = Decoder(engine, DIALECTS["polycall-smollm2"], options)
+    events = [event async for event in decoder.decode_round(asked, RoundRequest())]
+    await engine.close()
+    assert isinstance(events[-1], RoundEnded)
+    return events, events[-1].figures
+
+
+def arguments(events: list[DecodeEvent]) -> list[dict[str, object]]:
+    """Those of the calls, in the order of the plan."""
+    written = {event.index: dict(event.call.arguments) for event in events if isinstance(event, CallWritten)}
+    return [written[index] for index in sorted(written)]
+
+
+@pytest.mark.parametrize(
+    ("most", "branches", "made"), [(6, 6, [OSLO, BERGEN]), (5, 2, [{"to": "whole"}, {"to": "whole too"}])]
+)
+async def test_every_argument_is_a_branch_where_that_makes_no_more_than_the_most(
+    most: int, branches: int, made: list[dict[str, object]]
+) -> None:
+    events, figures = await decoded(most)
+    assert arguments(events) == made
+    assert (figures.branches, figures.plan_steps, figures.fallbacks) == (branches, 1, 0)
+
+
+async def test_a_call_that_cannot_be_split_stays_whole_beside_those_that_are() -> None:
+    events, figures = await decoded(7, clocks=1)
+    assert arguments(events) == [OSLO, BERGEN, {"city": "Rome"}]
+    labels = sorted(span.label for span in figures.spans if span.label != "plan")
+    assert labels == ["clock", *sorted(2 * [f"ferry: {name}" for name in ("to", "cars", "stops")])]
+
+
+async def test_all_arguments_are_written_in_the_steps_of_the_longest() -> None:
+    _, figures = await decoded(6)
+    steps = [span.steps for span in figures.spans if span.label != "plan"]
+    assert len(steps) == 6
+    assert figures.steps == figures.plan_steps + max(steps) < sum(steps)
+
+
+async def test_a_call_of_which_an_argument_breaks_has_a_second_chance_and_its_siblings_are_not_touched() -> None:
+    broken: dict[str, Answer] = {"cars": Failure(error="broken")}
+    events, figures = await decoded(6, **broken)
+    assert arguments(events) == [{"to": "again"}, {"to": "again"}]
+    assert figures.fallbacks == 2
+    assert not [event for event in events if isinstance(event, CallFailed)]
+
+
+async def test_what_is_wrong_with_an_argument_is_found_as_in_a_whole_call() -> None:
+    twice: dict[str, Answer] = {"stops": '{"stops": ["Voss", "Voss"]}'}
+    events, figures = await decoded(6, **twice)
+    assert figures.fallbacks == 2  # the grammar takes it, the schema does not
+    assert {"to": "again"} in arguments(events)
+
+
+@pytest.mark.parametrize(("least", "made", "removed"), [(0, 1, 1), (2, 2, 0)])
+async def test_calls_that_say_the_same_are_left_out_unless_so_many_are_asked_for(
+    least: int, made: int, removed: int
+) -> None:
+    same: dict[str, Answer] = {"to": '{"to": "Oslo"}', "cars": "{}", "stops": "{}"}
+    choice = Choice(mode="required", least=least) if least else None
+    events, figures = await decoded(6, choice=choice, **same)
+    assert (len(arguments(events)), figures.duplicates_removed) == (made, removed)
+
+
+def test_parts_know_their_call_and_their_number_in_it() -> None:
+    calls = [PlannedCall(tool="ferry", subject="1 of 1", place=0), PlannedCall(tool="clock", subject="1 of 1", place=1)]
+    parts = parts_of(calls, {0: FERRY, 1: CLOCK}, 4)
+    assert [part.key for part in parts] == [(0, 0), (0, 1), (0, 2), (1, 0)]
+    assert [part.call.subject for part in parts] == ["1 of 1: to", "1 of 1: cars", "1 of 1: stops", "1 of 1"]
+    assert [part.key for part in parts_of(calls, {0: FERRY, 1: CLOCK}, 3)] == [(0, 0), (1, 0)]
