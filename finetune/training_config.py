@@ -73,6 +73,11 @@ class ShareSettings(Part):
         left_out = [name for name, share in self.model_dump().items() if random.random() >= share]
         return replace(weights, **dict.fromkeys(left_out, 0.0))
 
+    def least(self, weights: Weights) -> Weights:
+        """The weights for an example that leaves out all that may be left out."""
+        left_out = [name for name, share in self.model_dump().items() if share < 1]
+        return replace(weights, **dict.fromkeys(left_out, 0.0))
+
 
 class TrainingConfig(Part):
     """What is trained, on which steps, and how.
@@ -112,6 +117,11 @@ class TrainingConfig(Part):
     def weights_of(self, number: int) -> Weights:
         """How much the tokens of the example of this number count: the same in every run with the same seed."""
         return self.shares.drawn(self.weights.weights, Random(f"{self.seed}/{number}"))
+
+    @property
+    def least_weights(self) -> Weights:
+        """Those of an example that would be too long otherwise."""
+        return self.shares.least(self.weights.weights)
 
     @model_validator(mode="after")
     def _quantized_weights_are_not_trained(self) -> TrainingConfig:

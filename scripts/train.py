@@ -112,14 +112,21 @@ def rows_of(
 def rows_of_example(
     example: Example, dialect: Dialect, tokenizer: Tokenizer, settings: TrainingConfig, number: int
 ) -> list[Row]:
-    """The rows of one example: of its calls, and of its answer in text, which serving writes on another prompt."""
-    weights = settings.weights_of(number)
+    """The rows of one example: of its calls, and of its answer in text, which serving writes on another prompt.
+
+    An example that would be too long leaves out what others leave out by chance.
+    """
     calls = example.waves[0] if example.waves else ()
-    taught = [
-        example_lessons(example.conversation, calls, dialect, tokenizer, weights),
-        answer_lessons(example.conversation, example.text, dialect, tokenizer, weights),
-    ]
-    return [row for prefix, lessons in taught for row in rows_in_layout(prefix, lessons, packed=settings.packed)]
+    rows: list[Row] = []
+    for weights in (settings.weights_of(number), settings.least_weights):
+        taught = [
+            example_lessons(example.conversation, calls, dialect, tokenizer, weights),
+            answer_lessons(example.conversation, example.text, dialect, tokenizer, weights),
+        ]
+        rows = [row for prefix, lessons in taught for row in rows_in_layout(prefix, lessons, packed=settings.packed)]
+        if max(map(len, rows), default=0) <= settings.example_tokens:
+            break
+    return rows
 
 
 def learn(trainer: Trainer, rows: list[Row], settings: TrainingConfig, console: Console) -> None:

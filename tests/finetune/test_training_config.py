@@ -33,6 +33,8 @@ def test_shares_leave_kinds_of_streams_out_of_some_examples_the_same_ones_every_
     assert drawn == [config.weights_of(number) for number in range(400)]
     assert {(one.call, one.numbered_call, one.sequential, one.tally) for one in drawn} == {(0.0, 1.0, 1.0, 4.0)}
     assert 70 < sum(one.outline > 0 for one in drawn) < 130
+    least = config.least_weights
+    assert (least.outline, least.call, least.numbered_call, least.sequential, least.tally) == (0.0, 0.0, 1.0, 1.0, 4.0)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ FILES = sorted(FOLDER.glob("*.jsonl"))
 MEASURING = FOLDER / "measuring.jsonl"
 
 
+@cache
 def examples(path: Path) -> list[Example]:
     return list(read_examples(path))
 

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is d
 
 def trained(folder: Path, settings: str, *options: str) -> tuple[int, str]:
     """Exit code and what was said, after one step on two equal examples of two calls."""
+    folder.mkdir(exist_ok=True)
     base = small_model(folder / "base", "smollm2")
     config, data = folder / "run.toml", folder / "rows.jsonl"
     config.write_text(f'model = "{base}"\nsteps = 1\nbatch_tokens = 100000\n{settings}\n[lora]\nrank = 2\n')
@@ -85,6 +86,19 @@ def test_an_example_that_is_longer_than_a_pass_is_learned_from_and_one_that_is_t
     assert code == 1
     assert "2 examples are left out" in said
     assert "there is no example to learn from" in said
+
+
+def test_an_example_that_is_too_long_leaves_out_what_others_leave_out_by_chance(tmp_path: Path) -> None:
+    code, said = trained(tmp_path, "")
+    assert code == 0, said
+    whole = int(said.split(" tokens, ")[0].split()[-1]) // 2
+    shorter = f"example_tokens = {whole - 1}\n"
+    code, said = trained(tmp_path / "again", f"{shorter}[shares]\noutline = 0.99999\nsequential = 0.99999")
+    assert code == 0, said
+    assert int(said.split(" tokens, ")[0].split()[-1]) // 2 < whole
+    code, said = trained(tmp_path / "not", shorter)
+    assert code == 1
+    assert f"its {whole} tokens are more than example_tokens, {whole - 1}" in said
 
 
 def test_settings_that_are_refused_are_told_with_their_brackets(tmp_path: Path) -> None:

@@ -348,9 +348,10 @@ def test_r4_max_tool_calls_bounds_the_servers_calls_in_one_round_and_over_all(se
     response = ask(serve([more, "Enough."], registry=house(watch=watch)), max_tool_calls=2)
     assert (len(seen), len(ran(response))) == (2, 2)
     assert response.output_text == "Enough."
-    assert [call["error"] and call["error"]["kind"] for call in response.model_extra["polycall"]["server_calls"]] == [
-        None, None, "denied"
-    ]  # fmt: skip
+    # The two that are written first run, whichever these are.
+    errors = [call["error"] for call in response.model_extra["polycall"]["server_calls"]]
+    assert [error["kind"] for error in errors if error is not None] == ["denied"]
+    assert len(errors) == 3
 
 
 def test_r4_the_clients_calls_are_not_bounded_by_it(serve: Serve) -> None:
