@@ -42,6 +42,9 @@ START_LIMIT_S = 300.0
 ANSWER_LIMIT_S = 1800.0
 
 
+app = typer.Typer(add_completion=False)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """One answer, and the server's report of how it came about."""
@@ -50,7 +53,8 @@ class Run:
     report: dict[str, Any]
 
 
-def main(
+@app.command()
+def demo(
     model: Annotated[str, typer.Option(help="Catalogue name, folder, GGUF file or hub id")] = "qwen2.5-coder-1.5b",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object in place of tables")] = False,
 ) -> None:
@@ -160,4 +164,4 @@ def summary(calls: list[dict[str, Any]], parallel: Run, sequential: Run) -> dict
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

