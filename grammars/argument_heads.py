@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from grammars.plan import PlannedCall
+from grammars.schema_document import refers_to_properties, words
 from grammars.tools import Tool, ToolCall
 
 HEAD = "{subject}: {argument}"
@@ -19,8 +20,9 @@ HEAD = "{subject}: {argument}"
 KEPT = ("$defs", "definitions")
 """What an argument's schema may refer to."""
 
-PLAIN = {*KEPT, "$comment", "$id", "$schema", "additionalProperties", "description", "examples", "properties"}
-PLAIN |= {"required", "title", "type"}
+PLAIN = words(
+    "type properties required additionalProperties $defs definitions $schema title description default examples"
+)
 """Keywords beside which the arguments of a call do not depend on one another."""
 
 
@@ -44,11 +46,17 @@ def heads(tool: Tool) -> list[Tool]:
 
 def can_be_split(tool: Tool) -> bool:
     """Whether heads could write any call of the tool that its own grammar writes: its arguments are named one by one,
-    and there are two or more of them.
+    none depends on another, and there are two or more of them.
     """
     schema = tool.parameters
-    named_only = not schema.get("additionalProperties", False)
-    return named_only and len(schema.get("properties", {})) > 1 and not schema.keys() - PLAIN
+    names = schema.get("properties", {}).keys()
+    return (
+        len(names) > 1
+        and not schema.get("additionalProperties", False)
+        and names >= set(schema.get("required", []))
+        and not schema.keys() - PLAIN
+        and not refers_to_properties(schema)
+    )
 
 
 def have_heads(call: ToolCall, tool: Tool) -> bool:

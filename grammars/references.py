@@ -7,14 +7,14 @@ schema is plain to see: those are widened, all else is as the tool wants it.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
 from grammars import worked_example
 from grammars.errors import SchemaRefused
 from grammars.schema import read_schema
-from grammars.schema_document import JsonSchema, words
+from grammars.schema_document import JsonSchema, refers_to_properties, words
 from grammars.tools import Tool, json_text
 
 MARK = "$ref:"
@@ -56,7 +56,7 @@ def with_references(schema: Mapping[str, Any], earlier: Collection[int]) -> Mapp
     """
     if not earlier or not schema.keys() <= PLAIN or not isinstance(schema.get("properties"), Mapping):
         return schema
-    if any(not target.startswith(("#/$defs/", "#/definitions/")) for target in targets(schema)):
+    if refers_to_properties(schema):
         return schema
     reference = {"type": "string", "pattern": pattern(earlier)}
     properties = {name: widened(own, reference) for name, own in schema["properties"].items()}
@@ -72,18 +72,6 @@ def pattern(earlier: Collection[int]) -> str:
     """A regular expression for the references to these calls."""
     numbers = "|".join(map(str, sorted(earlier)))
     return rf"^{re.escape(MARK)}(?:{numbers}){POINTER}$"
-
-
-def targets(value: Any) -> Iterator[str]:
-    """Whatever looks like the target of a reference between schemas, or like a new base for them, however deep."""
-    if isinstance(value, Mapping):
-        for name, member in value.items():
-            if name in ("$ref", "$dynamicRef", "$id") and isinstance(member, str):
-                yield member
-            yield from targets(member)
-    elif isinstance(value, list | tuple):
-        for member in value:
-            yield from targets(member)
 
 
 def calls_meant(arguments: Mapping[str, Any], earlier: Collection[int]) -> list[int]:

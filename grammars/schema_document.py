@@ -64,3 +64,20 @@ def children(pointer: str, schema: JsonSchema) -> Iterator[tuple[str, str, Any]]
             yield from ((keyword, step(pointer, keyword, index), item) for index, item in enumerate(value))
         elif keyword in NAMED and isinstance(value, dict):
             yield from ((keyword, step(pointer, keyword, name), item) for name, item in value.items())
+
+
+def refers_to_properties(schema: Mapping[str, Any]) -> bool:
+    """Whether something in the schema may lead elsewhere than into its definitions, such as into its own properties."""
+    return any(not target.startswith(("#/$defs/", "#/definitions/")) for target in targets(schema))
+
+
+def targets(value: Any) -> Iterator[str]:
+    """Whatever looks like the target of a reference between schemas, or like a new base for them, however deep."""
+    if isinstance(value, Mapping):
+        for name, member in value.items():
+            if name in ("$ref", "$dynamicRef", "$id") and isinstance(member, str):
+                yield member
+            yield from targets(member)
+    elif isinstance(value, list | tuple):
+        for member in value:
+            yield from targets(member)

@@ -38,9 +38,10 @@ def parts_of(calls: Sequence[PlannedCall], tools: Mapping[int, Tool], most: int)
     """What the branches of these calls write; `tools` are theirs, by their places. All calls are split that can be, or
     none of them where that made more than `most` branches.
     """
-    split = [part for call in calls for part in arguments_of(call, tools[call.place])]
-    if len(split) <= most:
-        return split
+    if most:
+        split = [part for call in calls for part in arguments_of(call, tools[call.place])]
+        if len(split) <= most:
+            return split
     return [Part(call=call, tool=tools[call.place], label=call.tool) for call in calls]
 
 

@@ -78,6 +78,10 @@ TWO: dict[str, Any] = {"to": {"type": "string"}, "cars": {"type": "integer"}}
         ({"type": "object", "properties": TWO, "minProperties": 1}, False),
         ({"type": "object", "properties": TWO, "anyOf": [{"required": ["to"]}, {"required": ["cars"]}]}, False),
         ({"type": "object", "properties": TWO, "patternProperties": {"^x-": {}}}, False),
+        ({"type": "object", "properties": TWO, "required": ["from"]}, False),
+        ({"type": "object", "properties": {**TWO, "from": {"$ref": "#/$defs/port"}}, "$defs": {"port": {}}}, True),
+        ({"type": "object", "properties": {**TWO, "from": {"$ref": "#/properties/to"}}}, False),
+        ({"type": "object", "properties": {**TWO, "via": {"items": {"$ref": "#"}}}}, False),
     ],
 )
 def test_calls_are_split_where_no_argument_depends_on_another(parameters: dict[str, Any], split: bool) -> None:

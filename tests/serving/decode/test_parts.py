@@ -45,9 +45,15 @@ OSLO, BERGEN = {"to": "Oslo", "cars": 2}, {"to": "Bergen", "stops": ["Voss"]}
 
 
 async def decoded(
-    most: int, *, ferries: int = 2, clocks: int = 0, choice: Choice | None = None, **other: Answer
+    most: int,
+    *,
+    ferries: int = 2,
+    clocks: int = 0,
+    choice: Choice | None = None,
+    request: RoundRequest | None = None,
+    **other: Answer,
 ) -> tuple[list[DecodeEvent], Figures]:
-    """What a model that writes `WRITTEN`, and `other` for arguments of these names, comes to with so many heads."""
+    """What a model comes to that writes `WRITTEN`, but `other` for these subjects or arguments, with so many heads."""
 
     def script(text: str, _: Constraint) -> Answer:
         if text.endswith("<jupyter_start>ferry:"):
@@ -58,13 +64,14 @@ async def decoded(
         if found is None:  # the second chance of a call, in one stream
             return '{"to": "again"}'
         subject = found[1]
-        return other.get(subject.rpartition(": ")[2], WRITTEN[subject])
+        written = {**WRITTEN, **other}
+        return written[subject.rpartition(": ")[2] if subject.rpartition(": ")[2] in other else subject]
 
     asked = Conversation.read([Message(role="user", text="?")], [FERRY, CLOCK], choice)
     options = DecodeOptions(sure_tally=0, argument_heads=most)
     engine = ScriptedEngine(script)
     decoder = Decoder(engine, DIALECTS["polycall-smollm2"], options)
-    events = [event async for event in decoder.decode_round(asked, RoundRequest())]
+    events = [event async for event in decoder.decode_round(asked, request or RoundRequest())]
     await engine.close()
     assert isinstance(events[-1], RoundEnded)
     return events, events[-1].figures
@@ -124,6 +131,13 @@ async def test_calls_that_say_the_same_are_left_out_unless_so_many_are_asked_for
     choice = Choice(mode="required", least=least) if least else None
     events, figures = await decoded(6, choice=choice, **same)
     assert (len(arguments(events)), figures.duplicates_removed) == (made, removed)
+
+
+async def test_an_argument_by_itself_may_refer_to_an_earlier_call() -> None:
+    refers: dict[str, Answer] = {"2 of 2: cars": '{"cars": "$ref:1#/cars"}'}
+    events, _ = await decoded(6, request=RoundRequest(parallel_dependencies=True), **refers)
+    first, second = [event.call for event in events if isinstance(event, CallWritten)]
+    assert (first.arguments["to"], second.arguments["cars"]) == ("Oslo", f"$ref:{first.id}#/cars")
 
 
 def test_parts_know_their_call_and_their_number_in_it() -> None:
