@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shlex
@@ -11,14 +12,13 @@ import stat
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
 from functools import cache
-from importlib import import_module
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
-from typer.testing import CliRunner
 
 from serving.models.adapter import ADAPTER_SETTINGS, ADAPTER_WEIGHTS, MOST_BYTES
 from serving.models.catalogue import read_catalogue
@@ -55,16 +55,32 @@ def commands_of(document: str) -> list[str]:
     return [command for block in blocks for command in COMMAND.findall(block.replace("\\\n", " "))]
 
 
+DOCUMENTED = sorted({command for document in DOCUMENTS for command in commands_of(document)})
+"""Every command line that a document has."""
+
+
 @cache
-def help_text(program: str, subcommand: str | None) -> str:
-    """What a command says of its options."""
-    module = "serving.cli" if program == "polycall" else program.removeprefix("scripts/")
-    wide = {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
-    answer = CliRunner().invoke(
-        import_module(module).app, [*([subcommand] if subcommand else []), "--help"], env=wide, catch_exceptions=False
+def help_texts() -> dict[tuple[str, ...], str]:
+    """What every documented command says of its options, by program and subcommand."""
+    asked = sorted({started(shlex.split(command, comments=True)) for command in DOCUMENTED} - {()})
+    wide = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb", "PYTHONPATH": str(ROOT / "scripts")}
+    command = [sys.executable, "-m", "tests.helps"]
+    answer = subprocess.run(
+        command, input=json.dumps(asked), env=wide, cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert answer.exit_code == 0, answer.output
-    return answer.stdout
+    assert answer.returncode == 0, answer.stderr
+    return dict(zip(asked, json.loads(answer.stdout), strict=True))
+
+
+def started(words: Sequence[str]) -> tuple[str, ...]:
+    """The program of a command line, and its subcommand if it has one; nothing where it is a script of bash alone."""
+    program, *rest = words
+    if program in ("scripts/setup", "scripts/check", "scripts/test"):
+        return ()
+    subcommand = [word for word in rest[:1] if re.fullmatch(r"[a-z]+", word)]
+    if program in ("polycall", "scripts/serve"):
+        return ("serving.cli", *(["serve"] if program == "scripts/serve" else subcommand))
+    return (f"{program}.py", *subcommand)
 
 
 @pytest.mark.parametrize("path", [*(f"scripts/{verb}" for verb in VERBS), "scripts/install_vllm_cpu", ".ci/run"])
@@ -74,19 +90,14 @@ def test_verb_is_an_executable_bash_script_without_syntax_errors(path: str) -> N
     subprocess.run(["bash", "-n", str(ROOT / path)], check=True)
 
 
-@pytest.mark.parametrize("command", sorted({command for document in DOCUMENTS for command in commands_of(document)}))
+@pytest.mark.parametrize("command", DOCUMENTED)
 def test_documented_command_exists_with_all_its_options(command: str) -> None:
     words = shlex.split(command, comments=True)
-    program = words[0]
-    if program.startswith("scripts/"):
-        assert program.removeprefix("scripts/") in VERBS
-    if program in ("scripts/setup", "scripts/check", "scripts/test"):
-        return
-    if program == "scripts/serve":
-        program, words = "polycall", ["polycall", "serve", *words[1:]]
-    subcommand = next((word for word in words[1:2] if re.fullmatch(r"[a-z]+", word)), None)
-    text = help_text(program, subcommand)
-    for word in words:
+    if words[0].startswith("scripts/"):
+        assert words[0].removeprefix("scripts/") in VERBS
+    asked = started(words)
+    for word in words if asked else ():
+        text = help_texts()[asked]
         if word.startswith("--"):
             assert re.search(rf"{re.escape(word.partition('=')[0])}\b", text), f"{word} is no option of {command!r}"
 
