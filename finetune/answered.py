@@ -6,6 +6,7 @@ the call was about and every value of its result, or that it failed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -49,18 +50,27 @@ def answered(example: Example, random: Random) -> Example:
 
     Raises `ValueError` for one without calls, or with calls that wait for others.
     """
-    if len(example.waves) != 1:
-        raise ValueError(f"{example.id} has not just one wave of calls")
     results = [made_up(call.id, random) for call in example.calls]
     sentences = [said(subject, result) for subject, result in zip(subjects(example.calls), results, strict=True)]
     opening = random.choice(OPENINGS) if len(sentences) > 1 else ""
+    return with_results(example, results, " ".join([opening, *sentences]).strip())
+
+
+def with_results(example: Example, results: Sequence[ToolResult], answer: str) -> Example:
+    """The example one round later: its calls were made and had these results, and this is answered.
+
+    Raises `ValueError` for one without calls, with calls that wait for others, or with more or fewer results.
+    """
+    if len(example.waves) != 1:
+        raise ValueError(f"{example.id} has not just one wave of calls")
+    if len(results) != len(example.calls):
+        raise ValueError(f"there are {len(example.calls)} calls with {len(results)} results")
     messages = (
         *example.conversation.messages,
         Message(role="assistant", calls=example.calls),
         *(Message(role="tool", text=result.text, call_id=result.call_id) for result in results),
     )
     conversation = Conversation.read(messages, example.conversation.tools)
-    answer = " ".join([opening, *sentences]).strip()
     return replace(example, id=f"{example.id}-answered", conversation=conversation, calls=(), text=answer)
 
 

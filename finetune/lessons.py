@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from finetune.rows import Lesson
 from finetune.subjects import subjects
-from grammars.argument_heads import have_heads, heads, part, planned_head
+from grammars.argument_heads import have_heads, heads, part_of, planned_head
 from grammars.array import turn_constraint
 from grammars.branch import Branch, Sampling, call_branch
 from grammars.constraint import Constraint, compile_constraint
@@ -131,29 +131,27 @@ class Teaching:
         return self._lesson("outline", suffix, stream.constraint, outline_text(self._plan), self._weights.outline)
 
     def calls(self) -> list[Lesson]:
-        """Every call by itself: by its subject, and by its number among those of its tool."""
+        """Every call by itself: by its subject, and by its number among those of its tool, whole and in its heads."""
         lessons = []
         for call, planned in zip(self._calls, self._plan.calls, strict=True):
             lessons += self._call("call", call, planned, self._tools[call.name], self._weights.call)
-        for name, tool in self._tools.items():
-            siblings = [call for call in self._calls if call.name == name]
-            lessons += self._numbered("numbered call", siblings, tool, self._weights.numbered_call)
-            if self._weights.argument and all(have_heads(call, tool) for call in siblings):
-                for head in heads(tool):
-                    lessons += self._numbered("argument", siblings, head, self._weights.argument)
+        for name in dict.fromkeys(call.name for call in self._calls):
+            tool = self._tools[name]
+            siblings = numbered([call for call in self._calls if call.name == name])
+            are_split = all(have_heads(call, tool) for _, call in siblings)
+            # What cannot be split is written whole even where nothing else is.
+            weight = self._weights.numbered_call or (0.0 if are_split else self._weights.argument)
+            lessons += self._siblings("numbered call", siblings, tool, weight)
+            for head in heads(tool) if are_split else ():
+                written = [(planned_head(planned, head), part_of(call, head)) for planned, call in siblings]
+                lessons += self._siblings("argument", written, head, self._weights.argument)
         return lessons
 
-    def _numbered(self, kind: str, siblings: Sequence[ToolCall], tool: Tool, weight: float) -> list[Lesson]:
-        """The calls of one tool by their numbers, or what one head of it writes of each of them; what tells one from
-        its siblings counts the more.
-        """
-        lessons = []
-        for number, call in enumerate(siblings, start=1):
-            subject = ORDINAL.format(number=number, count=len(siblings))
-            planned, written = PlannedCall(tool=call.name, subject=subject), call
-            if kind == "argument":
-                planned, written = planned_head(planned, tool), part(call, tool)
-            lessons += self._call(kind, written, planned, tool, weight)
+    def _siblings(
+        self, kind: str, siblings: Sequence[tuple[PlannedCall, ToolCall]], tool: Tool, weight: float
+    ) -> list[Lesson]:
+        """The calls of one tool, or of one of its heads; what tells one from the others counts the more."""
+        lessons = [lesson for planned, call in siblings for lesson in self._call(kind, call, planned, tool, weight)]
         return [told_apart(lesson, lessons, self._weights.telling) for lesson in lessons]
 
     def sequential(self) -> list[Lesson]:
@@ -180,6 +178,15 @@ class Teaching:
         if not any(is_free):
             return []
         return [Lesson(kind=kind, suffix=suffix, written=written, weights=tuple(weight * free for free in is_free))]
+
+
+def numbered(calls: Sequence[ToolCall]) -> list[tuple[PlannedCall, ToolCall]]:
+    """The calls of one tool with what they go by after a tally."""
+    subjects_of_calls = [ORDINAL.format(number=number, count=len(calls)) for number in range(1, len(calls) + 1)]
+    return [
+        (PlannedCall(tool=call.name, subject=subject), call)
+        for call, subject in zip(calls, subjects_of_calls, strict=True)
+    ]
 
 
 def told_apart(lesson: Lesson, siblings: Sequence[Lesson], factor: float) -> Lesson:

@@ -65,8 +65,8 @@ class ShareSettings(Part):
     outline: Share = 1.0
     call: Share = 1.0
     numbered_call: Share = 1.0
-    argument: Share = 1.0
     sequential: Share = 1.0
+    argument: Share = 1.0
 
     def drawn(self, weights: Weights, random: Random) -> Weights:
         """The weights for one example: 0 for the kinds that it leaves out."""

@@ -15,7 +15,7 @@ from grammars.schema_document import refers_to_properties, words
 from grammars.tools import Tool, ToolCall
 
 HEAD = "{subject}: {argument}"
-"""What a head is known by: no subject of an outline contains a colon."""
+"""What a head is known by, after the number of its call."""
 
 KEPT = ("$defs", "definitions")
 """What an argument's schema may refer to."""
@@ -52,7 +52,7 @@ def can_be_split(tool: Tool) -> bool:
     names = schema.get("properties", {}).keys()
     return (
         len(names) > 1
-        and not schema.get("additionalProperties", False)
+        and schema.get("additionalProperties", False) is False
         and names >= set(schema.get("required", []))
         and not schema.keys() - PLAIN
         and not refers_to_properties(schema)
@@ -74,7 +74,7 @@ def planned_head(planned: PlannedCall, head: Tool) -> PlannedCall:
     return replace(planned, subject=HEAD.format(subject=planned.subject, argument=argument_of(head)))
 
 
-def part(call: ToolCall, head: Tool) -> ToolCall:
+def part_of(call: ToolCall, head: Tool) -> ToolCall:
     """What the head writes of the call: one argument, or none."""
     name = argument_of(head)
     return replace(call, arguments={name: call.arguments[name]} if name in call.arguments else {})

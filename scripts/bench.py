@@ -43,8 +43,8 @@ SCRIPTED_STEP_S = 0.004
 
 RECIPE = Path(__file__).parents[1] / "finetune" / "configs" / "smollm2-135m.toml"
 
-Heads = Annotated[
-    int, typer.Option("--argument-heads", help="Of a trained model: each argument a branch, up to so many branches")
+ArgumentHeads = Annotated[
+    int, typer.Option(min=0, help="Of a model that was trained for it: each argument a branch, up to so many branches")
 ]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Measure polycall.")
@@ -70,14 +70,14 @@ def decode(
     dtype: Annotated[str, typer.Option(help="float32, bfloat16, or auto for the stored type")] = "auto",
     regimes: Annotated[bool, typer.Option(help="For vllm: FILE-regimes.json: caches, clients")] = True,
     eager: Annotated[bool, typer.Option(help="For vllm: do not compile; starts sooner, steps take longer")] = False,
-    heads: Heads = 0,
+    argument_heads: ArgumentHeads = 0,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file")] = None,
     plot_file: Annotated[Path, typer.Option("--plot", help="Draw the plot to this file")] = Path("bench-decode.png"),
 ) -> None:
     """Decode the same N calls sequentially and in parallel, in turn, and compare."""
     counts = [int(count) for count in calls.split(",")]
     console = Console(stderr=True)
-    options = DecodeOptions(argument_heads=heads)
+    options = DecodeOptions(argument_heads=argument_heads)
     if engine == "vllm":
         report = measure_vllm(
             model, dtype, counts, repeats, console, question, regimes=regimes, eager=eager, options=options
@@ -106,7 +106,7 @@ def simpletool(
     engine: Annotated[Literal["transformers", "vllm"], typer.Option(help="What decodes")] = "vllm",
     calls: Annotated[str, typer.Option(help="How many calls, one row each, separated by commas")] = "1,2,4,8",
     repeats: Annotated[int, typer.Option(min=1, help="Measured runs; medians are reported")] = 5,
-    heads: Heads = 0,
+    argument_heads: ArgumentHeads = 0,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file")] = None,
 ) -> None:
     """Compare with SimpleTool's layout (arXiv:2603.00030): the arguments of one call at once, call after call."""
@@ -116,7 +116,7 @@ def simpletool(
         [int(count) for count in calls.split(",")],
         repeats,
         Console(stderr=True),
-        DecodeOptions(argument_heads=heads),
+        DecodeOptions(argument_heads=argument_heads),
     )
     show_simpletool(report, machine(), Console())
     if json_file is not None:

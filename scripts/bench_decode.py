@@ -57,8 +57,8 @@ class CallsRow(CountingRow):
     """N calls of three arguments, decoded in three ways: medians of seconds, decode steps on the critical path.
 
     `sequential` is one stream with a decode step a token; `sequential_skipping` the same without a step for forced
-    tokens; `parallel` plan and branches. `ratio` is sequential over parallel. `valid` says whether all these runs made
-    the N calls.
+    tokens; `parallel` plan and branches. `ratio` is sequential over parallel. `branches` are those of the parallel
+    way: one a call, or one an argument. `valid` says whether all these runs made the N calls.
     """
 
     engine: str
@@ -72,6 +72,7 @@ class CallsRow(CountingRow):
     sequential_skipping_steps: int
     parallel_steps: int
     plan_steps: int
+    branches: int
     valid: bool
 
 
@@ -100,6 +101,7 @@ class Run:
     branches_s: float = 0.0
     plan: str = ""
     tallied: bool = False
+    branches: int = 0
 
 
 WAYS = {
@@ -131,7 +133,8 @@ async def _measure(
 ) -> list[DecodeRow]:
     engine = decoder.engine
     rows: list[DecodeRow] = []
-    one_branch = await peak_mib(decoder, weather_question(engine, 1, question))
+    whole = Decoder(engine, decoder.dialect)  # an argument is no branch of its own
+    one_branch = await peak_mib(whole, weather_question(engine, 1, question))
     with Progress(console=console) as progress:
         task = progress.add_task("decoding", total=len(counts) * (repeats + 1))
         for count in counts:
@@ -165,6 +168,7 @@ def calls_figures(question: Question, count: int, runs: Mapping[str, Sequence[Ru
         "ratio": round(seconds["sequential"] / seconds["parallel"], 2),
         **{f"{way}_steps": max(run.steps for run in runs[way]) for way in WAYS},
         "plan_steps": max(run.plan_steps for run in runs["parallel"]),
+        "branches": max(run.branches for run in runs["parallel"]),
         "valid": all(run.valid for way in WAYS for run in runs[way]),
         **counting_figures(runs.get(COUNTING, ()), seconds["sequential"]),
     }
@@ -233,6 +237,7 @@ async def decode_once(
         plan_s=plan_end_s - begin_s,
         branches_s=max(span.end_s for span in figures.spans) - plan_end_s,
         plan=plan_of(figures, decoder, asked),
+        branches=figures.branches,
         tallied=figures.plan_steps > 0 and len(plan_forms(decoder.options, decoder.dialect, asked)) > 1,
     )
 

@@ -50,10 +50,11 @@ class SimpleToolRow(CountingRow):
     """N calls of three arguments, warm prefix, one client: medians of seconds, plan included in `parallel_s`.
 
     `simpletool_s` is with heads that know how long they are, `simpletool_untrained_s` with those that do not. `valid`
-    says whether ours made the calls asked for.
+    says whether ours made the calls asked for, in so many `branches`.
     """
 
     valid: bool
+    branches: int
     parallel_s: float
     simpletool_s: float
     ratio: float
@@ -136,6 +137,7 @@ async def simpletool_rows(
                 SimpleToolRow(
                     calls=calls,
                     valid=all(run.valid for run in ours),
+                    branches=max(run.branches for run in ours),
                     parallel_s=round(parallel_s, 4),
                     simpletool_s=round(median(knowing), 4),
                     ratio=round(median(knowing) / parallel_s, 2),

@@ -21,6 +21,7 @@ COLUMNS = {
     "sequential_skipping_steps": "skipping steps",
     "parallel_steps": "parallel steps",
     "plan_steps": "plan steps",
+    "branches": "branches",
     "valid": "valid",
     "counting_s": "counting s",
     "counting_ratio": "counting ratio",

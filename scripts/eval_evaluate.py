@@ -99,6 +99,8 @@ def report_file(folder: Path, category: str) -> Path:
 
 def evaluate(questions: Mapping[str, Sequence[Question]], request: RoundRequest, setup: Setup, files: Files) -> None:
     """Answer the questions of each category, show its report, and write what is asked for."""
+    if setup.argument_heads and request.decoding != "parallel":
+        raise ConfigurationError("--argument-heads is for --decoding parallel")
     earlier = {name: files.earlier(name) for name in questions}  # before the hours that answering may take
     engine = build_engine(load_settings(setup.settings))
     decoder = decoder_of(engine, setup.dialect, setup.plan_form, setup.sure_tally, setup.argument_heads)

@@ -85,11 +85,8 @@ def decoder_of(
             f"how sure a tally must be is for trained models that plan in their own way, and not for "
             f"{spoken.name!r} with the plan {plan_form or 'joint'!r}"
         )
-    if argument_heads and (spoken.marks is None or plan_form not in (None, "tally")):
-        raise ConfigurationError(
-            f"arguments are written by themselves by trained models that plan by a tally, and not with {spoken.name!r} "
-            f"and the plan {plan_form or 'joint'!r}"
-        )
+    if argument_heads and plan_form not in (None, "tally"):
+        raise ConfigurationError(f"arguments are written by themselves after a tally, and not after {plan_form!r}")
     options = replace(BOUNDS, argument_heads=argument_heads)
     if plan_form is not None:
         form = form_named(plan_form) if spoken.marks is None else marked_form(plan_form, spoken.marks)

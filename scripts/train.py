@@ -117,11 +117,12 @@ def rows_of_example(
     An example that would be too long leaves out what others leave out by chance.
     """
     calls = example.waves[0] if example.waves else ()
+    text = "" if calls else example.text  # what is said beside calls is no answer
     rows: list[Row] = []
     for weights in (settings.weights_of(number), settings.least_weights):
         taught = [
             example_lessons(example.conversation, calls, dialect, tokenizer, weights),
-            answer_lessons(example.conversation, example.text, dialect, tokenizer, weights),
+            answer_lessons(example.conversation, text, dialect, tokenizer, weights),
         ]
         rows = [row for prefix, lessons in taught for row in rows_in_layout(prefix, lessons, packed=settings.packed)]
         if max(map(len, rows), default=0) <= settings.example_tokens:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from grammars.dialects import Dialect, dialect_named, dialect_of
+from grammars.dialects import dialect_named, dialect_of
 from grammars.errors import ConfigurationError
 from serving.api.app import ApiOptions, create_app
 from serving.callers import ApiKey, Caller
 from serving.config import MEMORY, Settings
 from serving.decode.round import DecodeOptions, Decoder
-from serving.engines.base import Engine
 from serving.engines.build import build_engine
 from serving.execute.addresses import AllowedAddresses
 from serving.execute.database.journal import DatabaseJournal
@@ -30,20 +29,11 @@ def build_app(settings: Settings) -> FastAPI:
     dialect = dialect_named(settings.dialect) if settings.dialect else None
     engine = build_engine(settings)
     executor = Executor(toolbox.registry, ExecutionLimits(result_bytes=settings.max_result_bytes))
-    decoder = decoder_of(engine, dialect, settings)
+    options = DecodeOptions(argument_heads=settings.argument_heads)
+    decoder = Decoder(engine, dialect or dialect_of(engine.tokenizer), options)
     runner = TurnRunner(decoder, executor, turn_limits(settings), journal, server_opener(settings))
-    options = ApiOptions(keys=keys, body_limit_bytes=settings.body_limit_bytes, decoding=settings.decoding)
-    return create_app(engine, runner, options, toolbox)
-
-
-def decoder_of(engine: Engine, dialect: Dialect | None, settings: Settings) -> Decoder:
-    """The decoder in this dialect, or the model's own. Raises `ConfigurationError` for an option that is not for it."""
-    spoken = dialect or dialect_of(engine.tokenizer)
-    if settings.argument_heads and spoken.marks is None:
-        raise ConfigurationError(
-            f"argument_heads: for models that were trained for it, and not in the dialect {spoken.name!r}"
-        )
-    return Decoder(engine, spoken, DecodeOptions(argument_heads=settings.argument_heads))
+    api = ApiOptions(keys=keys, body_limit_bytes=settings.body_limit_bytes, decoding=settings.decoding)
+    return create_app(engine, runner, api, toolbox)
 
 
 def turn_limits(settings: Settings) -> TurnLimits:

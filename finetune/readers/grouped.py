@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from finetune.answered import with_results
 from finetune.readers.data_rows import DataRow, Unreadable, field
 from finetune.readers.example import Example
 from finetune.readers.openai_logs import read_tool
@@ -33,26 +34,19 @@ def read_grouped(row: DataRow) -> list[Example]:
         )
         found.append(asked)
         if "results" in request or "answer" in request:
-            found.append(answered(asked, field(request, "results", list), field(request, "answer", str)))
+            found.append(after_results(asked, field(request, "results", list), field(request, "answer", str)))
     return found
 
 
-def answered(asked: Example, values: Sequence[Any], answer: str) -> Example:
+def after_results(asked: Example, values: Sequence[Any], answer: str) -> Example:
     """What follows when the calls have these results: no more calls, and an answer."""
-    if not asked.calls or len(values) != len(asked.calls):
+    if len(values) != len(asked.calls):
         raise Unreadable(f"there are {len(asked.calls)} calls with {len(values)} results")
     results = [ToolResult(call_id=call.id, value=value) for call, value in zip(asked.calls, values, strict=True)]
-    return Example.build(
-        id=f"{asked.id}/answer",
-        source=GROUPED,
-        messages=[
-            *asked.conversation.messages,
-            Message(role="assistant", calls=asked.calls),
-            *(Message(role="tool", text=result.text, call_id=result.call_id) for result in results),
-        ],
-        tools=asked.conversation.tools,
-        text=answer,
-    )
+    try:
+        return with_results(asked, results, answer)
+    except ValueError as error:
+        raise Unreadable(str(error)) from None
 
 
 def written_call(call: Any) -> tuple[str, Any]:

@@ -109,13 +109,13 @@ class Calls:
         # Forms without a grammar for the whole plan may come to less calls than are asked for: then it is none.
         enough = not planning.complete or len(plan.calls) >= self._round.conversation.choice.least
         if enough and (new := self.plan(plan)):
-            if self._round.request.parallel_dependencies:
-                await asyncio.to_thread(self.take_references, new)
-            parts = parts_of(new, self._tools, self._round.options.argument_heads if planning.is_tally else 0)
-            for part in parts:
-                self._begun_at[part.call.place] = planning.steps
-                self._parts.setdefault(part.call.place, []).append(part)
-            streams.start(tuple(part.key for part in parts), [self.branch(part) for part in parts])
+            most_heads = self._round.options.argument_heads if planning.is_tally else 0
+            if self._round.request.parallel_dependencies or most_heads:  # of which the schemas are new
+                branches = await asyncio.to_thread(self.branches, new, most_heads)
+            else:
+                branches = self.branches(new, most_heads)
+            self._begun_at |= dict.fromkeys((call.place for call in new), planning.steps)
+            streams.start(tuple(branches), list(branches.values()))
 
     def plan(self, plan: Plan) -> list[PlannedCall]:
         """The calls that are new in this plan."""
@@ -126,11 +126,19 @@ class Calls:
             self._ids[call.place] = new_call_id()
         return new
 
-    def take_references(self, calls: Sequence[PlannedCall]) -> None:
-        """Allow the arguments of these to be references to calls planned before. Takes milliseconds each."""
-        for call in calls:
-            earlier = [1 + place for place in self._before(call.place)]
-            self._tools[call.place] = taking_references(self._tools[call.place], earlier)
+    def branches(self, calls: Sequence[PlannedCall], most_heads: int) -> dict[PartKey, Branch]:
+        """The branches that write these calls, where references are allowed with these in place of arguments.
+
+        A schema that is new takes milliseconds, and up to a second if it is made for that.
+        """
+        if self._round.request.parallel_dependencies:
+            for call in calls:
+                earlier = [1 + place for place in self._before(call.place)]
+                self._tools[call.place] = taking_references(self._tools[call.place], earlier)
+        parts = parts_of(calls, self._tools, most_heads)
+        for part in parts:
+            self._parts.setdefault(part.call.place, []).append(part)
+        return {part.key: self.branch(part) for part in parts}
 
     def branch(self, part: Part) -> Branch:
         """The branch that writes this part of a call."""

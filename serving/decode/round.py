@@ -10,8 +10,8 @@ from grammars import array, references
 from grammars.answer import asking_for, read_answer_schema
 from grammars.conversation import Conversation
 from grammars.dialects import Dialect
-from grammars.errors import SchemaRefused
-from grammars.prompt import render
+from grammars.errors import ConfigurationError, SchemaRefused
+from grammars.prompt import render, render_for_answer
 from grammars.schema import read_schema
 from serving.decode.events import DecodeEvent, RoundEnded
 from serving.decode.ledger import Ledger
@@ -26,12 +26,19 @@ __all__ = ["DecodeOptions", "Decoder", "RoundRequest"]
 
 
 class Decoder:
-    """Decodes rounds on one engine in one dialect. Safe to use concurrently."""
+    """Decodes rounds on one engine in one dialect. Safe to use concurrently.
+
+    Raises `ConfigurationError` for options that are not for models of this dialect.
+    """
 
     def __init__(self, engine: Engine, dialect: Dialect, options: DecodeOptions | None = None) -> None:
         self.engine = engine
         self.dialect = dialect
         self.options = options or DecodeOptions()
+        if self.options.argument_heads and dialect.marks is None:
+            raise ConfigurationError(
+                f"argument_heads: for models that were trained for it, and not in the dialect {dialect.name!r}"
+            )
 
     async def decode_round(
         self, conversation: Conversation, request: RoundRequest
@@ -45,7 +52,7 @@ class Decoder:
         ledger = Ledger(request.decoding, prompt_tokens=len(prepared.prefix))
         if not conversation.callable_tools:
             events = write_text(prepared, ledger)
-        elif one_stream(conversation, request):
+        elif one_stream(conversation, request, self.dialect):
             events = decode_sequential(prepared, ledger)
         else:
             events = decode_parallel(prepared, ledger)
@@ -69,25 +76,33 @@ class Decoder:
         if request.answer_schema is not None:
             schema = read_answer_schema(request.answer_schema)
             asked = conversation if conversation.callable_tools else asking_for(conversation, schema)
-        if not conversation.callable_tools:
-            instructions = ""
-        elif one_stream(conversation, request):
+        instructions = ""
+        if one_stream(conversation, request, self.dialect):
             instructions = array.instructions(self.dialect)
-        else:
+        elif conversation.callable_tools:
             form, *_ = plan_forms(self.options, self.dialect, conversation)
             instructions = form.instructions(conversation)
             if request.parallel_dependencies:
                 instructions += f"\n\n{references.INSTRUCTIONS}"
+        tokenizer = self.engine.tokenizer
+        if conversation.callable_tools:
+            prefix = render(asked, self.dialect, tokenizer, instructions=instructions)
+        else:
+            prefix = render_for_answer(asked, self.dialect, tokenizer)
         return Round(
             engine=self.engine,
             dialect=self.dialect,
             options=self.options,
             request=request,
             conversation=conversation,
-            prefix=render(asked, self.dialect, self.engine.tokenizer, instructions=instructions),
+            prefix=prefix,
         )
 
 
-def one_stream(conversation: Conversation, request: RoundRequest) -> bool:
-    """Whether a plan would be of no use: the caller wants one stream, or allows one call only."""
-    return request.decoding == "sequential" or conversation.choice.most == 1
+def one_stream(conversation: Conversation, request: RoundRequest, dialect: Dialect) -> bool:
+    """Whether a plan would be of no use: the caller wants one stream, or allows one call only, and a plan costs more
+    than the step that a tally takes.
+    """
+    if not conversation.callable_tools:
+        return False
+    return request.decoding == "sequential" or (conversation.choice.most == 1 and dialect.marks is None)

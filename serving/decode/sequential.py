@@ -25,12 +25,14 @@ from serving.decode.text import TextPieces, check_unbroken, logprobs_of, write_t
 async def decode_sequential(round: Round, ledger: Ledger) -> AsyncGenerator[DecodeEvent, None]:
     """The round in one stream: each call as soon as it is complete, or text.
 
-    An answer that a schema governs is a stream of its own, on a prompt of its own. This one only shows whether the
-    model calls or answers, in a grammar that knows nothing of the schema.
+    An answer that a schema governs is a stream of its own, on a prompt of its own, and so is every answer of a model
+    that was trained for that. This one only shows whether the model calls or answers, in a grammar that knows nothing
+    of the schema.
     """
     choice = round.conversation.choice
     tools = {tool.name: tool for tool in round.conversation.callable_tools}
-    answers_apart = allows_text(choice) and round.request.answer_schema is not None
+    is_trained = round.dialect.marks is not None
+    answers_apart = allows_text(choice) and (is_trained or round.request.answer_schema is not None)
     logprobs = round.request.logprobs if allows_text(choice) and not answers_apart else None
     branch = Branch(
         constraint=turn_constraint(round.conversation, round.dialect, round.engine.tokenizer),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grammars.argument_heads import can_be_split, have_heads, heads, merged, part, planned_head
+from grammars.argument_heads import can_be_split, have_heads, heads, merged, part_of, planned_head
 from grammars.parse import check_call
 from grammars.plan import PlannedCall
 from grammars.tools import Tool, ToolCall
@@ -24,7 +24,6 @@ FERRY = Tool(
             "night": {"type": "boolean"},
         },
         "required": ["to"],
-        "minProperties": 1,
         "$defs": {"count": {"type": "integer", "minimum": 0}},
     },
 )
@@ -55,7 +54,8 @@ def test_head_is_known_by_its_call_and_its_argument() -> None:
     st.fixed_dictionaries({"to": st.text()}, optional={"cars": st.integers(0, 9), "night": st.booleans()}),
 )
 def test_what_the_heads_write_is_valid_each_and_together_the_call(arguments: dict[str, Any]) -> None:
-    parts = [part(call(arguments), head) for head in heads(FERRY)]
+    assert have_heads(call(arguments), FERRY)
+    parts = [part_of(call(arguments), head) for head in heads(FERRY)]
     assert all(
         isinstance(check_call(head, one.arguments), ToolCall) for head, one in zip(heads(FERRY), parts, strict=True)
     )
@@ -74,6 +74,7 @@ TWO: dict[str, Any] = {"to": {"type": "string"}, "cars": {"type": "integer"}}
         ({"type": "object", "properties": {"to": {"type": "string"}}}, False),
         ({"type": "object"}, False),
         ({"type": "object", "properties": TWO, "additionalProperties": True}, False),
+        ({"type": "object", "properties": TWO, "additionalProperties": {}}, False),
         ({"type": "object", "properties": TWO, "additionalProperties": {"type": "string"}}, False),
         ({"type": "object", "properties": TWO, "minProperties": 1}, False),
         ({"type": "object", "properties": TWO, "anyOf": [{"required": ["to"]}, {"required": ["cars"]}]}, False),

@@ -279,9 +279,20 @@ def test_argument_heads_are_for_models_that_plan_by_a_tally() -> None:
     decoder = decoder_of(engine, "polycall-smollm2", "tally", argument_heads=8)
     assert decoder.options.argument_heads == 8
     assert plan_named("tally", decoder) == "tally, up to 8 argument heads"
-    for dialect, plan_form in (("json", None), ("polycall-smollm2", "outline")):
-        with pytest.raises(ConfigurationError, match="by trained models that plan by a tally"):
+    for dialect, plan_form, said in (
+        ("json", None, "for models that were trained for it, and not in the dialect 'json'"),
+        ("polycall-smollm2", "outline", "after a tally, and not after 'outline'"),
+    ):
+        with pytest.raises(ConfigurationError, match=said):
             decoder_of(engine, dialect, plan_form, argument_heads=8)
+
+
+def test_argument_heads_are_not_for_one_stream(tmp_path: Path) -> None:
+    data = tmp_path / "rows.jsonl"
+    data.write_text('{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]}\n')
+    given = ["cases", "--data", str(data), "--argument-heads", "8", "--decoding", "sequential"]
+    result = CliRunner().invoke(app, given)
+    assert "--argument-heads is for --decoding parallel" in str(result.exception)
 
 
 def test_plan_of_a_trained_model_is_named_with_its_threshold() -> None:

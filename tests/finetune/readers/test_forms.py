@@ -129,16 +129,25 @@ def test_grouped_what_follows_from_results_is_an_example_without_calls(tmp_path:
     answered = {**asked, "results": ["sun", {"sky": "rain"}], "answer": "Sun in Rome, rain in Oslo."}
     calling, saying = read(tmp_path, {**GROUPED, "requests": [answered]})
     assert arguments(calling) == CITIES
-    assert (saying.id, saying.calls, saying.text) == ("data.jsonl:1/1/answer", (), "Sun in Rome, rain in Oslo.")
+    assert (saying.id, saying.calls, saying.text) == ("data.jsonl:1/1-answered", (), "Sun in Rome, rain in Oslo.")
     assert [message.role for message in saying.conversation.messages] == ["user", "assistant", "tool", "tool"]
     assert [message.text for message in saying.conversation.messages[2:]] == ["sun", '{"sky": "rain"}']
 
 
-@pytest.mark.parametrize(("calls", "results"), [(CITIES, ["sun"]), ([], [])])
-def test_grouped_results_are_one_for_each_call(tmp_path: Path, calls: list[Any], results: list[Any]) -> None:
+@pytest.mark.parametrize(
+    ("calls", "results", "said"),
+    [
+        (CITIES, ["sun"], "there are 2 calls with 1 results"),
+        ([], [], "not just one wave of calls"),
+        ([{"city": "Rome"}, {"city": "$ref:1"}], ["sun", "rain"], "not just one wave of calls"),
+    ],
+)
+def test_grouped_results_are_one_for_each_call_and_none_waits_for_another(
+    tmp_path: Path, calls: list[Any], results: list[Any], said: str
+) -> None:
     made = [{"name": "get_weather", "arguments": city} for city in calls]
     request = {"text": "Weather?", "calls": made, "results": results, "answer": "Sun."}
-    with pytest.raises(RowRefused, match=rf"there are {len(calls)} calls with {len(results)} results"):
+    with pytest.raises(RowRefused, match=said):
         read(tmp_path, {**GROUPED, "requests": [request]})
 
 

@@ -84,6 +84,13 @@ async def test_sure_tally_is_the_plan_and_takes_one_step() -> None:
     assert "<jupyter_text>" not in model.stood_on
 
 
+@pytest.mark.parametrize(("weathers", "clocks", "made"), [("1", "0", 1), ("1", "1", 1), ("0", "0", 0)])
+async def test_a_tally_also_decides_where_one_call_is_allowed(weathers: str, clocks: str, made: int) -> None:
+    model = Trained(counts={"weather": weathers, "clock": clocks})
+    calls, text, figures = await decoded(model, SURE, Choice(mode="auto", most=1))
+    assert (len(calls), bool(text), figures.plan_steps) == (made, not made, 1)
+
+
 async def test_unsure_tally_gives_way_to_an_outline() -> None:
     model = Trained(counts={"weather": "2", "clock": "2"}, outline="weather: Bern\nweather: Oslo\nend")
     calls, _, figures = await decoded(model, UNSURE)

@@ -11,12 +11,13 @@ import pytest
 from grammars.conversation import Choice
 from grammars.dialects import DIALECTS, JSON, Dialect
 from grammars.errors import DecodingFailed
-from grammars.prompt import calls_text
+from grammars.prompt import calls_text, render_for_answer
 from grammars.tools import ToolCall
 from serving.decode.events import CallWritten, TextWritten
 from serving.decode.round import DecodeOptions
 from serving.engines.scripted import Failure
 from tests.serving.decode.rounds import (
+    BYTES,
     Round,
     bag,
     calls_of,
@@ -26,6 +27,9 @@ from tests.serving.decode.rounds import (
     note,
     text_of,
 )
+
+MARKED = {name: dialect for name, dialect in DIALECTS.items() if dialect.marks is not None}
+UNMARKED = {name: dialect for name, dialect in DIALECTS.items() if dialect.marks is None}
 
 A = ToolCall(id="", name="note", arguments={"text": "a"})
 B = ToolCall(id="", name="note", arguments={"text": "b"})
@@ -81,14 +85,27 @@ async def test_every_token_costs_a_step_unless_forced_ones_are_skipped() -> None
 # Text
 
 
-@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
-@pytest.mark.parametrize("text", ["Hello.", "{}", '{"tool', "<tool", "[TOOL", "[]"])
+TEXTS = ["Hello.", "{}", '{"tool', "<tool", "[TOOL", "[]"]
+
+
+@pytest.mark.parametrize("dialect", UNMARKED.values(), ids=UNMARKED)
+@pytest.mark.parametrize("text", TEXTS)
 async def test_text_is_streamed_and_never_taken_for_calls(text: str, dialect: Dialect) -> None:
     round = Round(conversation(), stream=text, dialect=dialect)
     events = await sequential(round)
     assert text_of(events) == text
     assert ended(events).reason == "text"
     assert [span.label for span in ended(events).figures.spans] == ["text"]
+
+
+@pytest.mark.parametrize("dialect", MARKED.values(), ids=MARKED)
+@pytest.mark.parametrize("text", TEXTS)
+async def test_trained_model_writes_its_text_on_the_prompt_that_it_learned_it_on(text: str, dialect: Dialect) -> None:
+    round = Round(conversation(), stream=text, text="In words.", dialect=dialect)
+    events = await sequential(round)
+    assert (text_of(events), ended(events).reason) == ("In words.", "text")
+    assert [span.label for span in ended(events).figures.spans] == ["decision", "text"]
+    assert round.engine.prefixes[-1] == render_for_answer(conversation(), dialect, BYTES)
 
 
 async def test_long_text_comes_as_it_is_written() -> None:

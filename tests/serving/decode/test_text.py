@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import example, given
@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from grammars.answer import asking_for, read_answer_schema
 from grammars.conversation import Choice, Conversation, Message
-from grammars.dialects import HERMES, JSON, MISTRAL, Dialect
+from grammars.dialects import DIALECTS, HERMES, JSON, MISTRAL, Dialect
 from grammars.errors import DecodingFailed, SchemaRefused
-from grammars.prompt import ANSWER_INSTRUCTIONS, render
+from grammars.prompt import ANSWER_INSTRUCTIONS, render, render_for_answer
 from grammars.tools import ToolCall
 from serving.decode.events import DecodeEvent, TextWritten
 from serving.decode.request import Decoding
@@ -101,6 +101,21 @@ async def test_answer_after_results_follows_the_schema() -> None:
     answering = BYTES.decode(round.engine.prefixes[-1])
     assert "Be brief.\n\nWrite your answer as JSON" in answering
     assert ANSWER_INSTRUCTIONS in answering
+
+
+@pytest.mark.parametrize(("dialect", "decoding"), [(JSON, "parallel"), (DIALECTS["polycall-smollm2"], "sequential")])
+@pytest.mark.parametrize("mode", ["auto", "none"])
+async def test_answer_after_results_stands_on_the_prompt_that_is_taught_whether_calls_were_allowed_or_not(
+    mode: Literal["auto", "none"], dialect: Dialect, decoding: Decoding
+) -> None:
+    call = ToolCall(id="c1", name="now", arguments={})
+    after = [Message(role="assistant", calls=(call,)), Message(role="tool", text="noon", call_id="c1")]
+    asked = Conversation.read([Message(role="user", text="hi"), *after], conversation().tools, Choice(mode=mode))
+    round = Round(asked, plan=outline(), stream="In words.", text="Noon.", dialect=dialect)
+    events = await round.run(decoding=decoding)
+    assert text_of(events) == "Noon."
+    assert round.engine.prefixes[-1] == render_for_answer(asked, dialect, BYTES)
+    assert ANSWER_INSTRUCTIONS in BYTES.decode(round.engine.prefixes[-1])
 
 
 async def test_schema_that_spells_a_special_token_ends_no_message() -> None:
