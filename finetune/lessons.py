@@ -56,8 +56,11 @@ def example_lessons(
     dialect: Dialect,
     tokenizer: Tokenizer,
     weights: Weights | None = None,
+    *,
+    text: str = "",
 ) -> tuple[Prefix, list[Lesson]]:
-    """The prefix of an example, and the lessons that stand on it: which calls are made, and their arguments.
+    """The prefix of an example, and the lessons that stand on it: which calls are made, and their arguments; where none
+    is, also how the answer in `text` begins, if it is known, by which one stream says that it makes none.
 
     Raises `RequestError` where one of the calls is none that the conversation allows, and `ValueError` for a dialect
     without marks.
@@ -66,7 +69,7 @@ def example_lessons(
         raise ValueError(f"the dialect {dialect.name!r} has no marks to train on")
     teaching = Teaching(conversation, calls, dialect, dialect.marks, tokenizer, weights or Weights())
     prefix = render(conversation, dialect, tokenizer)
-    return prefix, [*teaching.tallies(), *teaching.outline(), *teaching.calls(), *teaching.sequential()]
+    return prefix, [*teaching.tallies(), *teaching.outline(), *teaching.calls(), *teaching.sequential(text)]
 
 
 def answer_lessons(
@@ -154,13 +157,16 @@ class Teaching:
         lessons = [lesson for planned, call in siblings for lesson in self._call(kind, call, planned, tool, weight)]
         return [told_apart(lesson, lessons, self._weights.telling) for lesson in lessons]
 
-    def sequential(self) -> list[Lesson]:
-        """All calls in one stream, as it is written without a plan."""
+    def sequential(self, answer: str) -> list[Lesson]:
+        """All calls in one stream, as it is written without a plan, or that it begins a text."""
+        weight = self._weights.sequential
         if not self._calls:
-            return []
+            begun = self._tokenizer.encode(answer)[:1]
+            taught = bool(begun and self._tools and weight)
+            return [Lesson(kind="sequential", written=begun, weights=(weight,))] if taught else []
         constraint = turn_constraint(self._conversation, self._dialect, self._tokenizer)
         text = calls_text(self._calls, self._dialect)
-        return self._lesson("sequential", (), constraint, text, self._weights.sequential)
+        return self._lesson("sequential", (), constraint, text, weight)
 
     def _call(self, kind: str, call: ToolCall, planned: PlannedCall, tool: Tool, weight: float) -> list[Lesson]:
         branch: Branch = call_branch(

@@ -121,7 +121,7 @@ def rows_of_example(
     rows: list[Row] = []
     for weights in (settings.weights_of(number), settings.least_weights):
         taught = [
-            example_lessons(example.conversation, calls, dialect, tokenizer, weights),
+            example_lessons(example.conversation, calls, dialect, tokenizer, weights, text=text),
             answer_lessons(example.conversation, text, dialect, tokenizer, weights),
         ]
         rows = [row for prefix, lessons in taught for row in rows_in_layout(prefix, lessons, packed=settings.packed)]

@@ -159,6 +159,16 @@ def test_arguments_can_be_taught_one_by_one(smollm2: HuggingFaceTokenizer) -> No
     ]
 
 
+def test_calls_that_cannot_be_split_are_taught_whole_where_arguments_are_taught(smollm2: HuggingFaceTokenizer) -> None:
+    heads = Weights(tally=0, tally_of_none=0, outline=0, call=0, numbered_call=0, argument=1.0, sequential=0)
+    port = Tool(name="port", parameters={"type": "object", "properties": {"of": {"type": "string"}}})
+    conversation = Conversation.read([Message(role="user", text="Ports?")], [port, WEATHER])
+    made = [ToolCall(id="call_1", name="port", arguments={"of": "Oslo"}), TWO[0]]
+    _, lessons = example_lessons(conversation, made, DIALECT, smollm2, heads)
+    assert [lesson.kind for lesson in lessons] == ["numbered call", "argument", "argument", "argument"]
+    assert smollm2.decode(lessons[0].suffix) == "<jupyter_code>port: 1 of 1<jupyter_output>"
+
+
 def test_packing_spares_most_of_the_tokens(smollm2: HuggingFaceTokenizer) -> None:
     prefix, lessons = example_lessons(asked(), TWO, DIALECT, smollm2)
     apart = sum(len(row) for row in separate_rows(prefix, lessons))
@@ -228,6 +238,15 @@ def test_every_subject_can_stand_in_an_outline_and_differs_from_its_siblings(arg
 def test_long_value_is_cut_between_words() -> None:
     said = words(call("clock", text="word " * 30), [])
     assert said == " ".join(["word"] * 12)
+
+
+def test_one_stream_learns_that_it_makes_no_call_by_how_the_answer_begins(smollm2: HuggingFaceTokenizer) -> None:
+    _, lessons = example_lessons(asked(), [], DIALECT, smollm2, text="It is sunny.")
+    [one] = [lesson for lesson in lessons if lesson.kind == "sequential"]
+    assert (smollm2.decode(one.written), one.suffix, one.weights) == ("It", (), (1.0,))
+    for calls, text in (([], ""), (TWO, "It is sunny.")):
+        _, lessons = example_lessons(asked(), calls, DIALECT, smollm2, text=text)
+        assert "It" not in {smollm2.decode(lesson.written) for lesson in lessons}
 
 
 def test_an_answer_in_text_is_learned_to_its_end_on_the_prompt_that_is_served(smollm2: HuggingFaceTokenizer) -> None:

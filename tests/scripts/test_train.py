@@ -9,6 +9,7 @@ import pytest
 import train
 from typer.testing import CliRunner
 
+from finetune.examples import read_examples
 from finetune.readers.example import Example
 from finetune.training_config import TrainingConfig
 from grammars.conversation import Message
@@ -60,8 +61,20 @@ def test_an_answer_in_text_is_a_row_of_its_own(tmp_path: Path) -> None:
         (False, ""): [],
         (False, "A model."): [("text",)],
         (True, ""): [planned],
-        (True, "A model."): [planned, ("text",)],
+        (True, "A model."): [(*planned, "sequential"), ("text",)],
     }
+
+
+def test_what_is_said_beside_calls_is_no_answer(tmp_path: Path) -> None:
+    base = small_model(tmp_path / "base", "smollm2")
+    tokenizer, _ = load_tokenizer(base)
+    said = json.loads(json.dumps(ROW).replace('"content": ""', '"content": "Let me count."'))
+    (tmp_path / "rows.jsonl").write_text(json.dumps(said) + "\n")
+    [example] = read_examples(tmp_path / "rows.jsonl")
+    assert (example.text, len(example.calls)) == ("Let me count.", 2)
+    settings = TrainingConfig(model="x", steps=1)
+    rows = train.rows_of_example(example, DIALECTS["polycall-smollm2"], tokenizer, settings, 0)
+    assert [("text" in row.kinds) for row in rows] == [False]
 
 
 @pytest.mark.parametrize(
