@@ -1,4 +1,4 @@
-"""Rows: one example as one packed row of tokens, the prefix once and then every stream that stands on it.
+"""Rows: packed tokens, a prefix once and then every stream of an example that stands on it.
 
 The shape is that of a turn that is served, and the mask comes from the same function, `grammars.tree.visible`: each
 stream sees the prefix and itself, never a sibling, and its positions begin where the prefix ends. So one pass over a

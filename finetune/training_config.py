@@ -83,11 +83,11 @@ class TrainingConfig(Part):
     """What is trained, on which steps, and how.
 
     A step learns from examples of about `batch_tokens` packed tokens, read in passes of at most `pass_tokens`, or of
-    one example that is longer; one of more than `example_tokens` is refused. Attention within a pass takes time by the
-    square of its tokens: on a CPU short passes are the faster ones. Without `lora` all weights are trained. `quantize`
-    loads the frozen weights in four bits (QLoRA, arXiv:2305.14314), which needs CUDA. With `recompute` a pass keeps
-    only what goes into each layer, and the rest is computed once more on the way back: a third more time, a tenth of
-    the memory.
+    one row that is longer; an example with a row of more than `example_tokens` is refused. Attention within a pass
+    takes time by the square of its tokens: on a CPU short passes are the faster ones. Without `lora` all weights are
+    trained. `quantize` loads the frozen weights in four bits (QLoRA, arXiv:2305.14314), which needs CUDA. With
+    `recompute` a pass keeps only what goes into each layer, and the rest is computed once more on the way back: a third
+    more time, a tenth of the memory.
 
     `weights` and `shares` say what is taught of an example, and `examples` which of them are taken, see
     `finetune.selection`. Unless `packed`, every stream of an example is a row of its own; a step then learns from fewer

@@ -78,7 +78,8 @@ def rows_of(
     *,
     skip: bool,
 ) -> list[Row]:
-    """Each example as a packed row or as a row for each stream, of the calls that need no other's result.
+    """Each example as packed rows, one for each prompt, or as a row for each stream, of the calls that need no other's
+    result.
 
     Raises `ConfigurationError` where there is nothing to learn from, and, unless `skip` leaves it out, for an example
     that cannot be taught or is longer than the settings allow.

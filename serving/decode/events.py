@@ -44,7 +44,8 @@ class CallFailed:
 class StreamSpan:
     """When one stream of the round decoded, for timelines. `label` says what it wrote.
 
-    That is a plan, a text, calls, the decision for a text, or a call, whose tool it names.
+    That is a plan, a text, calls, the decision for a text, or a call, whose tool it names, or one argument of a call,
+    which it names after the tool.
     """
 
     label: str

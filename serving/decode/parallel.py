@@ -21,9 +21,9 @@ from grammars.plan import Plan, PlannedCall
 from grammars.prompt import branch_ending
 from grammars.references import calls_meant, taking_references, with_ids
 from grammars.tools import CallError, Tool, ToolCall
+from serving.decode.call_parts import CallPart, CallPartKey, joined, parts_of
 from serving.decode.events import CallFailed, CallWritten, DecodeEvent
 from serving.decode.ledger import Ledger
-from serving.decode.parts import Part, PartKey, joined, parts_of
 from serving.decode.planning import Planning
 from serving.decode.request import Round
 from serving.decode.retry import read_branch, retry_call
@@ -31,7 +31,7 @@ from serving.decode.sequential import decode_sequential
 from serving.decode.streams import StreamEnded, StreamGroup
 from serving.decode.text import write_text
 
-PLAN: tuple[PartKey, ...] = ()
+PLAN: tuple[CallPartKey, ...] = ()
 """The key of the plan's streams; that of branches which begin together is what they write."""
 
 
@@ -40,7 +40,7 @@ async def decode_parallel(round: Round, ledger: Ledger) -> AsyncGenerator[Decode
     planning = Planning(round)
     calls = Calls(round, ledger)
     async with (
-        StreamGroup[tuple[PartKey, ...]](round.engine, round.prefix, round.request.scope) as streams,
+        StreamGroup[tuple[CallPartKey, ...]](round.engine, round.prefix, round.request.scope) as streams,
         aclosing(streams.events()) as events,
     ):
         if planning.branches:
@@ -93,8 +93,8 @@ class Calls:
         self._tools: dict[int, Tool] = {}
         self._ids: dict[int, str] = {}
         self._begun_at: dict[int, int] = {}
-        self._parts: dict[int, list[Part]] = {}
-        self._outcomes: dict[PartKey, CallOutcome] = {}
+        self._parts: dict[int, list[CallPart]] = {}
+        self._outcomes: dict[CallPartKey, CallOutcome] = {}
         self._waiting: dict[int, ToolCall] = {}
         self._written: dict[int, ToolCall] = {}
         self._failed: list[int] = []
@@ -103,7 +103,7 @@ class Calls:
         self._closed = False
         self._spare = 0
 
-    async def begin(self, planning: Planning, streams: StreamGroup[tuple[PartKey, ...]]) -> None:
+    async def begin(self, planning: Planning, streams: StreamGroup[tuple[CallPartKey, ...]]) -> None:
         """Start the branches of the calls that are new in the plan."""
         plan = planning.plan
         # Forms without a grammar for the whole plan may come to less calls than are asked for: then it is none.
@@ -126,7 +126,7 @@ class Calls:
             self._ids[call.place] = new_call_id()
         return new
 
-    def branches(self, calls: Sequence[PlannedCall], most_heads: int) -> dict[PartKey, Branch]:
+    def branches(self, calls: Sequence[PlannedCall], most_heads: int) -> dict[CallPartKey, Branch]:
         """The branches that write these calls, where references are allowed with these in place of arguments.
 
         A schema that is new takes milliseconds, and up to a second if it is made for that.
@@ -140,7 +140,7 @@ class Calls:
             self._parts.setdefault(part.call.place, []).append(part)
         return {part.key: self.branch(part) for part in parts}
 
-    def branch(self, part: Part) -> Branch:
+    def branch(self, part: CallPart) -> Branch:
         """The branch that writes this part of a call."""
         return call_branch(
             part.call,
@@ -152,7 +152,7 @@ class Calls:
             sampling=self._round.sampling(1 + part.call.place + 2 * CALLS_LIMIT * part.number),
         )
 
-    def take(self, key: PartKey, ended: StreamEnded) -> list[CallWritten]:
+    def take(self, key: CallPartKey, ended: StreamEnded) -> list[CallWritten]:
         """A branch is over. If it was the last one of its call: that, unless it failed or says the same as another, and
         those that waited for it.
         """

@@ -14,8 +14,8 @@ from grammars.dialects import DIALECTS, JSON
 from grammars.errors import ConfigurationError
 from grammars.plan import PlannedCall
 from grammars.tools import Tool
+from serving.decode.call_parts import parts_of
 from serving.decode.events import CallFailed, CallWritten, DecodeEvent, Figures, RoundEnded
-from serving.decode.parts import parts_of
 from serving.decode.round import DecodeOptions, Decoder, RoundRequest
 from serving.engines.scripted import Answer, Failure, ScriptedEngine
 from tests.serving.decode.rounds import RecordingEngine

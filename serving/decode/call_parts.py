@@ -1,4 +1,4 @@
-"""Parts of a call: the branches that write it. One for the whole call, or one for each of its arguments.
+"""CallPart: what one branch writes of a call, all of it or one of its arguments.
 
 Arguments that do not see one another are written in as many steps as the longest of them takes, for more branches and
 as many openings to be read. So calls are split only where the model was trained for it, the plan numbers its calls, and
@@ -16,12 +16,12 @@ from grammars.parse import CallOutcome, check_call
 from grammars.plan import PlannedCall
 from grammars.tools import CallError, Tool
 
-PartKey = tuple[int, int]
+CallPartKey = tuple[int, int]
 """The place of the call in the plan, and the number of the part in the call."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class CallPart:
     """What one branch writes: all of a planned call, or one argument, where `tool` is that head of the call's tool."""
 
     call: PlannedCall
@@ -30,11 +30,11 @@ class Part:
     number: int = 0
 
     @property
-    def key(self) -> PartKey:
+    def key(self) -> CallPartKey:
         return self.call.place, self.number
 
 
-def parts_of(calls: Sequence[PlannedCall], tools: Mapping[int, Tool], most: int) -> list[Part]:
+def parts_of(calls: Sequence[PlannedCall], tools: Mapping[int, Tool], most: int) -> list[CallPart]:
     """What the branches of these calls write; `tools` are theirs, by their places. All calls are split that can be, or
     none of them where that made more than `most` branches.
     """
@@ -42,15 +42,15 @@ def parts_of(calls: Sequence[PlannedCall], tools: Mapping[int, Tool], most: int)
         split = [part for call in calls for part in arguments_of(call, tools[call.place])]
         if len(split) <= most:
             return split
-    return [Part(call=call, tool=tools[call.place], label=call.tool) for call in calls]
+    return [CallPart(call=call, tool=tools[call.place], label=call.tool) for call in calls]
 
 
-def arguments_of(call: PlannedCall, tool: Tool) -> list[Part]:
+def arguments_of(call: PlannedCall, tool: Tool) -> list[CallPart]:
     """A part for each argument, or the whole call if it cannot be split."""
     if not can_be_split(tool):
-        return [Part(call=call, tool=tool, label=call.tool)]
+        return [CallPart(call=call, tool=tool, label=call.tool)]
     return [
-        Part(call=planned_head(call, head), tool=head, label=f"{call.tool}: {argument_of(head)}", number=number)
+        CallPart(call=planned_head(call, head), tool=head, label=f"{call.tool}: {argument_of(head)}", number=number)
         for number, head in enumerate(heads(tool))
     ]
 
