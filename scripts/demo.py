@@ -29,12 +29,12 @@ from rich.console import Console
 
 from grammars.errors import ConfigurationError
 from grammars.tools import Tool
-from serving.config import DEFAULT_MODEL
 from serving.models.catalogue import read_catalogue, resolve_model
 
 QUESTION = (
-    "I travel from Oslo to Lisbon today. What is the weather in Oslo, Lisbon and Rome? What is the local time in "
-    "Lisbon? How many EUR are 2000 NOK, and which hotels in Lisbon cost at most 120 euros a night?"
+    "I travel from Oslo to Lisbon today. What is the weather in Oslo and the weather in Lisbon, what is the local time "
+    "in Oslo and the local time in Lisbon, how many EUR are 2000 NOK, and which hotels in Lisbon cost at most 120 "
+    "euros a night?"
 )
 """Needs six calls to four tools."""
 
@@ -55,7 +55,7 @@ class Run:
 
 @app.command()
 def demo(
-    model: Annotated[str, typer.Option(help="Catalogue name, folder, GGUF file or hub id")] = DEFAULT_MODEL,
+    model: Annotated[str, typer.Option(help="Catalogue name, folder, GGUF file or hub id")] = "qwen2.5-coder-1.5b",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object in place of tables")] = False,
 ) -> None:
     """Ask a real model one question that needs several tools, and show what happened."""
