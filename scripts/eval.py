@@ -2,6 +2,7 @@
 
 scripts/eval bfcl --category C [--category C ...] [--limit N] --decoding sequential|parallel [--output FOLDER]
 scripts/eval cases --data FILE [--limit N] --decoding sequential|parallel [--output FOLDER]
+scripts/eval answers --data FILE [--limit N] [--json FILE]
 scripts/eval gate --tally FOLDER --outline FOLDER [--sequential FOLDER] [--json FILE] [--plot FILE]
 """
 
@@ -15,6 +16,7 @@ from typing import Annotated, Literal
 
 import typer
 from data_files import tell_left_out
+from eval_answers import evaluate_answers, show_answers
 from eval_evaluate import Files, Setup, evaluate
 from eval_gate import read_gating
 from eval_gate_view import draw_gating, show_gating
@@ -23,6 +25,7 @@ from rich.console import Console
 
 from finetune.bfcl import CATEGORIES
 from grammars.plan_forms import FORMS
+from serving.config import DEFAULT_MODEL
 from serving.decode.round import RoundRequest
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Score polycall.")
@@ -156,6 +159,25 @@ def cases(
     )
     request = RoundRequest(decoding=decoding, parallel_dependencies=dependencies)
     evaluate({data.name: questions}, request, setup, files)
+
+
+@app.command()
+def answers(
+    data: Annotated[Path, typer.Option(help="A file with rows that go on with results and an answer")],
+    model: Model = DEFAULT_MODEL,
+    limit: Limit = None,
+    concurrency: Together = 12,
+    engine: EngineName = "transformers",
+    device: Device = "auto",
+    dtype: Type = "auto",
+    json_file: JsonFile = None,
+) -> None:
+    """Ask for the answers that follow the results of calls, and count their failure modes."""
+    settings = {"model": model, "engine": engine, "device": device, "dtype": dtype}
+    report = evaluate_answers(data, limit, settings, concurrency)
+    show_answers(report, Console())
+    if json_file is not None:
+        json_file.write_text(json.dumps(asdict(report), indent=1) + "\n")
 
 
 @app.command()

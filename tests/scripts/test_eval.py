@@ -19,6 +19,7 @@ from eval_view import draw, show
 from rich.console import Console
 from typer.testing import CliRunner
 
+from finetune.answer_failures import ANSWER_MODES
 from finetune.bfcl import Verdict
 from finetune.evaluate import read_report
 from finetune.failures import MODES, Mode
@@ -76,6 +77,43 @@ def test_eval_cases_reports_failure_modes_beside_an_earlier_run(tmp_path: Path) 
     assert "smollm2-135m, parallel (joint) → smollm2-135m, sequential" in result.output
     assert json.loads(report_file.read_text())["category"] == "rows.jsonl"
     assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+ANSWERED = {
+    "topic": "harbours",
+    "tools": [{"name": "water_level", "description": "Metres now.", "parameters": WEATHER["parameters"]}],
+    "requests": [
+        {
+            "text": "How high is the water at Brest?",
+            "calls": [{"name": "water_level", "arguments": {"city": "Brest"}}],
+            "results": [{"city": "Brest", "metres": 6.5}],
+            "answer": "At Brest it is 6.5 metres high.",
+        }
+    ],
+}
+
+
+@pytest.mark.slow
+def test_eval_answers_reports_the_failure_modes_of_answers_and_each_answer(tmp_path: Path) -> None:
+    data, report_file = tmp_path / "rows.jsonl", tmp_path / "report.json"
+    data.write_text(f"{json.dumps(ANSWERED)}\n")
+    arguments = ["answers", "--data", str(data), "--json", str(report_file)]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    report = json.loads(report_file.read_text())
+    [case] = report["cases"]
+    assert (report["model"], case["calls"]) == ("polycall-135m", 0)
+    assert case["text"]
+    assert tuple(report["failure_modes"]) == ANSWER_MODES
+    assert [mode for mode, shown in report["failure_modes"].items() if shown["cases"]] == case["modes"]
+    assert report["right"]["cases"] == (not case["modes"])
+
+
+def test_eval_answers_refuses_a_file_without_answers(tmp_path: Path) -> None:
+    data = tmp_path / "rows.jsonl"
+    data.write_text(f"{json.dumps(ROW)}\n")
+    with pytest.raises(ConfigurationError, match=r"rows\.jsonl has no row with results and the answer"):
+        CliRunner().invoke(app, ["answers", "--data", str(data)], catch_exceptions=False)
 
 
 @needs_bfcl
