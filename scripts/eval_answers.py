@@ -114,6 +114,8 @@ def show_answers(report: AnswersReport, console: Console) -> None:
     view.add_column("answers")
     for column in ("cases", "of", "rate", "interval"):
         view.add_column(column, justify="right")
-    for name, its in {"right": report.right, **report.failure_modes}.items():
+    rates: dict[str, Rate] = {"right": report.right}
+    rates.update(report.failure_modes.items())
+    for name, its in rates.items():
         view.add_row(name, str(its.cases), str(its.of), *shares(its))
     console.print(view)
