@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -104,5 +105,8 @@ def test_the_common_length_is_that_of_the_shorter_only_where_the_longer_has_all_
     assert (length == len(one)) == all(value in rest for value in one)
 
 
-def test_every_mode_is_defined() -> None:
+def test_every_mode_is_defined_here_and_in_the_docs() -> None:
     assert tuple(ANSWER_DEFINITIONS) == ANSWER_MODES
+    text = (Path(__file__).parents[2] / "docs" / "finetuning.md").read_text(encoding="utf-8")
+    for mode, definition in ANSWER_DEFINITIONS.items():
+        assert f"| `{mode}` | {definition} |" in text
