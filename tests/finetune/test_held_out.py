@@ -82,7 +82,9 @@ def test_row_of_a_measuring_set_is_known_by_its_fields_and_read_by_nobody(tmp_pa
         list(read_examples(path))
 
 
-@pytest.mark.parametrize("name", ["when2call_train_sft.jsonl", "my-BFCL.jsonl", "measuring.jsonl", "measuring-answers.jsonl"])
+@pytest.mark.parametrize(
+    "name", ["when2call_train_sft.jsonl", "my-BFCL.jsonl", "measuring.jsonl", "measuring-answers.jsonl"]
+)
 def test_file_is_known_by_its_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigurationError, match="by its name"):
         refuse_held_out(write(tmp_path, HARMLESS, name=name))
