@@ -25,6 +25,7 @@ from synthesize_texts import with_texts
 from finetune.answered import answered
 from finetune.composed.composer import Composer, Composition, Shares
 from finetune.composed.tools_data import read_tools
+from finetune.findings import findings
 from finetune.held_out import Removed, without_held_out
 from finetune.readers.example import Example
 from finetune.readers.openai_logs import as_openai_log
@@ -39,7 +40,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def synthesize(
-    count: Annotated[int, typer.Option(min=1, help="How many examples")],
+    count: Annotated[int, typer.Option(min=0, help="How many examples")],
     output: Annotated[Path, typer.Option(help="The file to write, JSON lines")],
     data: Annotated[list[Path] | None, typer.Option(help="Rows of data to compose from; may be repeated")] = None,
     tools: Annotated[list[Path] | None, typer.Option(help="Tools to compose from, JSON lines; may be repeated")] = None,
@@ -53,6 +54,12 @@ def synthesize(
         float, typer.Option(min=0, help="Likewise of written requests without one of the tools that they need")
     ] = Shares.withheld,
     answer: Annotated[float, typer.Option(min=0, max=1, help="The share that goes on to results and an answer")] = 0.1,
+    with_findings: Annotated[
+        bool,
+        typer.Option(
+            "--findings", help="Also what answers of the data say of each result, as far as they say it apart"
+        ),
+    ] = False,
     texts_of: Annotated[
         str | None,
         typer.Option(help="The model that is to be trained: what needs no call gets the answer that it gives"),
@@ -65,8 +72,8 @@ def synthesize(
         paths, described = data or [], [tool for path in tools or [] for tool in read_tools(path)]
         whole = round(count * composed) if paths or described else 0
         made: list[Iterator[Example]] = [synthetic_examples(seed, count - whole)]
+        given = examples_to_train_on(paths, console, skip=True) if whole or with_findings else []
         if whole:
-            given = examples_to_train_on(paths, console, skip=True)
             composition = Composition(shares=Shares(kept=kept, withheld=withheld))
             made.append(Composer(given, described, composition).examples(seed, whole))
         examples = list(track(chain(*made), description="making", total=count, console=console))
@@ -78,6 +85,8 @@ def synthesize(
         examples = [with_answer(example, random, answer) for example in examples]
         if texts_of is not None:
             examples = with_texts(examples, texts_of, console)
+        if with_findings:
+            examples += chain.from_iterable(map(findings, given))
         write(output, examples)
     except (PolycallError, ValueError) as error:
         console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,42 @@
+"""Findings: of an answer that follows several results, the sentences that say one of them each, as examples."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+from finetune.answer_failures import as_json, mentions, plain, scalars
+from finetune.readers.example import Example
+from grammars.findings import finding_conversations
+
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\d])|\n+")
+LIST_MARK = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+")
+
+
+def findings(example: Example) -> Iterator[Example]:
+    """For each result that one sentence, or line, of the answer says, and no other, an example of that call alone.
+
+    Which sentence says which result is told by the values that no other result has. What stands in a sentence with
+    another result is left out, and so is a result whose values stand in several; the answer to one result is taken
+    whole. Nothing for an example that is no answer after results.
+    """
+    alone = finding_conversations(example.conversation)
+    if not alone or not example.text:
+        return
+    values = [values_of(conversation.messages[-1].text) for conversation in alone]
+    sentences = [LIST_MARK.sub("", part) for part in SENTENCE_END.split(example.text) if part.strip()]
+    for place, conversation in enumerate(alone):
+        others = {value for index, its in enumerate(values) if index != place for value in its}
+        own = [value for value in values[place] if value not in others]
+        said = [sentence for sentence in sentences if mentions(sentence, own)]
+        text = example.text if len(alone) == 1 else said[0] if len(said) == 1 else ""
+        foreign = [value for value in others if value not in values[place]]
+        if text and not mentions(text, foreign):
+            conversation = replace(conversation, tools=())
+            yield replace(example, id=f"{example.id}-finding-{place + 1}", conversation=conversation, text=text)
+
+
+def values_of(result: str) -> list[str]:
+    """What a result says, each once, as it is looked for in a text."""
+    return [value for value in dict.fromkeys(map(plain, scalars(as_json(result)))) if value]

@@ -1,0 +1,50 @@
+"""Findings: what each result says, asked for by itself, so that an answer can be written result by result.
+
+A small model that reads six results at once puts values beside the wrong things; one that reads one call with its result
+hardly can. The prompts of one answer differ from the call on only, so they are one prefix and a suffix for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os.path import commonprefix
+
+from grammars.conversation import Choice, Conversation, Message
+from grammars.dialects import Dialect
+from grammars.prompt import Prefix, render_for_answer
+from grammars.tokenizer import Tokenizer
+
+QUESTION = "What did you find out?"
+"""What is asked in place of the request, which speaks of the other calls, too."""
+
+
+def finding_conversations(conversation: Conversation) -> list[Conversation]:
+    """For each result since the user spoke last, in the order of the calls: the system's messages, the one call, and
+    its result; nothing where the conversation does not end in results.
+    """
+    messages = conversation.messages
+    if messages[-1].role != "tool":
+        return []
+    asked = max((place for place, message in enumerate(messages) if message.role == "user"), default=-1)
+    since = messages[asked + 1 :]
+    results = {message.call_id: message for message in since if message.role == "tool"}
+    calls = [call for message in since for call in message.calls if call.id in results]
+    head = tuple(message for message in messages if message.role == "system")
+    question = Message(role="user", text=QUESTION)
+    return [
+        Conversation.read(
+            (*head, question, Message(role="assistant", calls=(call,)), results[call.id]),
+            conversation.tools,
+            Choice(mode="none"),
+        )
+        for call in calls
+    ]
+
+
+def finding_prompts(
+    conversations: Sequence[Conversation], dialect: Dialect, tokenizer: Tokenizer
+) -> tuple[Prefix, list[Prefix]]:
+    """The prompts of findings as the tokens that all begin with, and those that follow for each."""
+    prompts = [render_for_answer(conversation, dialect, tokenizer) for conversation in conversations]
+    shared = commonprefix(prompts)
+    return shared, [prompt[len(shared) :] for prompt in prompts]
