@@ -33,7 +33,9 @@ def findings(example: Example) -> Iterator[Example]:
         text = example.text if len(alone) == 1 else said[0] if len(said) == 1 else ""
         foreign = [value for value in others if value not in values[place]]
         if text and not mentions(text, foreign):
-            conversation = replace(conversation, tools=())
+            [call] = conversation.messages[-2].calls
+            tools = tuple(tool for tool in conversation.tools if tool.name == call.name)
+            conversation = replace(conversation, tools=tools)
             yield replace(example, id=f"{example.id}-finding-{place + 1}", conversation=conversation, text=text)
 
 

@@ -1,13 +1,12 @@
 """Findings: what each result says, asked for by itself, so that an answer can be written result by result.
 
-A small model that reads six results at once puts values beside the wrong things; one that reads one call with its result
-hardly can. The prompts of one answer differ from the call on only, so they are one prefix and a suffix for each.
+A small model that reads six results at once puts values beside the wrong things; one that reads a single call with its
+result hardly can. The prompts of one answer differ from the call on only, so they are one prefix and a suffix for each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from os.path import commonprefix
 
 from grammars.conversation import Choice, Conversation, Message
 from grammars.dialects import Dialect
@@ -44,7 +43,8 @@ def finding_conversations(conversation: Conversation) -> list[Conversation]:
 def finding_prompts(
     conversations: Sequence[Conversation], dialect: Dialect, tokenizer: Tokenizer
 ) -> tuple[Prefix, list[Prefix]]:
-    """The prompts of findings as the tokens that all begin with, and those that follow for each."""
+    """The prompts of findings, at least one: the tokens that all begin with, and what follows for each."""
     prompts = [render_for_answer(conversation, dialect, tokenizer) for conversation in conversations]
-    shared = commonprefix(prompts)
-    return shared, [prompt[len(shared) :] for prompt in prompts]
+    together = enumerate(zip(*prompts, strict=False))
+    length = next((place for place, tokens in together if len(set(tokens)) > 1), min(map(len, prompts)))
+    return prompts[0][:length], [prompt[length:] for prompt in prompts]

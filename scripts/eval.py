@@ -165,6 +165,10 @@ def cases(
 def answers(
     data: Annotated[Path, typer.Option(help="A file with rows that go on with results and an answer")],
     model: Model = DEFAULT_MODEL,
+    answer_by_result: Annotated[
+        bool | None,
+        typer.Option(help="Whether each of several results is said by itself [default: as the catalogue says]"),
+    ] = None,
     limit: Limit = None,
     concurrency: Together = 12,
     engine: EngineName = "transformers",
@@ -174,7 +178,7 @@ def answers(
 ) -> None:
     """Ask for the answers that follow the results of calls, and count their failure modes."""
     settings = {"model": model, "engine": engine, "device": device, "dtype": dtype}
-    report = evaluate_answers(data, limit, settings, concurrency)
+    report = evaluate_answers(data, limit, settings, answer_by_result, concurrency)
     show_answers(report, Console())
     if json_file is not None:
         json_file.write_text(json.dumps(asdict(report), indent=1) + "\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -23,9 +23,10 @@ from serving.config import load_settings
 from serving.decode.events import CallFailed, CallWritten, RoundEnded, TextWritten
 from serving.decode.round import DecodeOptions, Decoder, RoundRequest
 from serving.engines.build import build_engine
+from serving.models.catalogue import answers_by_result
 
 BOUNDS = DecodeOptions(call_tokens=160, stream_tokens=700, text_tokens=400)
-"""Weak weights that run away are cut: the longest gold answers of ours have some 250 tokens."""
+"""Weak weights that run away are cut: the longest gold answers of ours have some 150 tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,26 +45,34 @@ class AnswersReport:
 
     data: str
     model: str
+    answer_by_result: bool
     right: Rate
     failure_modes: Mapping[AnswerMode, Rate]
     cases: tuple[AnswerOutcome, ...]
 
 
-def evaluate_answers(data: Path, limit: int | None, settings: Mapping[str, str], concurrency: int) -> AnswersReport:
-    """Ask for the answer of every row that has one after results, with a progress bar.
+def evaluate_answers(
+    data: Path, limit: int | None, settings: Mapping[str, str], by_result: bool | None, concurrency: int
+) -> AnswersReport:
+    """Ask for the answer of every row that has one after results, with a progress bar; result by result where that is
+    said, or else where the catalogue says so of the model.
 
     Raises `ConfigurationError` for a file without such rows.
     """
     examples = [one for one in read_examples(data) if one.conversation.messages[-1].role == "tool" and one.text]
     if not examples:
         raise ConfigurationError(f"{data} has no row with results and the answer that follows from them")
-    outcomes = asyncio.run(ask_all(list(islice(examples, limit)), settings, concurrency))
-    return report_of_answers(data.name, settings["model"], outcomes)
+    model = settings["model"]
+    options = replace(BOUNDS, answer_by_result=answers_by_result(model) if by_result is None else by_result)
+    outcomes = asyncio.run(ask_all(list(islice(examples, limit)), settings, options, concurrency))
+    return report_of_answers(data.name, model, options, outcomes)
 
 
-async def ask_all(examples: Sequence[Example], settings: Mapping[str, str], concurrency: int) -> list[AnswerOutcome]:
+async def ask_all(
+    examples: Sequence[Example], settings: Mapping[str, str], options: DecodeOptions, concurrency: int
+) -> list[AnswerOutcome]:
     engine = build_engine(load_settings(settings))
-    decoder = Decoder(engine, dialect_of(engine.tokenizer), BOUNDS)
+    decoder = Decoder(engine, dialect_of(engine.tokenizer), options)
     gate = asyncio.Semaphore(concurrency)
     try:
         with Progress(console=Console(stderr=True)) as progress:
@@ -97,11 +106,14 @@ async def ask_for_answer(decoder: Decoder, example: Example) -> AnswerOutcome:
     )
 
 
-def report_of_answers(data: str, model: str, outcomes: Sequence[AnswerOutcome]) -> AnswersReport:
+def report_of_answers(
+    data: str, model: str, options: DecodeOptions, outcomes: Sequence[AnswerOutcome]
+) -> AnswersReport:
     shown = Counter(mode for outcome in outcomes for mode in outcome.modes)
     return AnswersReport(
         data=data,
         model=model,
+        answer_by_result=options.answer_by_result,
         right=rate(sum(not outcome.modes for outcome in outcomes), len(outcomes)),
         failure_modes={mode: rate(shown[mode], len(outcomes)) for mode in ANSWER_MODES},
         cases=tuple(outcomes),
@@ -110,7 +122,8 @@ def report_of_answers(data: str, model: str, outcomes: Sequence[AnswerOutcome]) 
 
 def show_answers(report: AnswersReport, console: Console) -> None:
     """One row for the right ones, one a failure mode."""
-    view = Table(title=f"{report.data}, {report.model}; {CONFIDENCE:.0%} intervals (Wilson)")
+    way = "result by result" if report.answer_by_result else "in one stream"
+    view = Table(title=f"{report.data}, {report.model}, {way}; {CONFIDENCE:.0%} intervals (Wilson)")
     view.add_column("answers")
     for column in ("cases", "of", "rate", "interval"):
         view.add_column(column, justify="right")

@@ -43,6 +43,7 @@ def serve(
     dtype: Annotated[str | None, setting("dtype")] = None,
     decoding: Annotated[str | None, setting("decoding")] = None,
     argument_heads: Annotated[int | None, setting("argument_heads")] = None,
+    answer_by_result: Annotated[bool | None, setting("answer_by_result")] = None,
     tools: Annotated[str | None, setting("tools")] = None,
     request_mcp: Annotated[bool | None, setting("request_mcp")] = None,
     request_mcp_networks: Annotated[list[str] | None, setting("request_mcp_networks")] = None,

@@ -42,6 +42,12 @@ class Ledger:
         self._branches += 1
         self._enter([(label, start_s, end)])
 
+    def together(self, label: str, ended: Sequence[tuple[float, BranchEnded]]) -> None:
+        """Enter streams that decoded beside one another, after all others: when each began, and its end."""
+        self._steps += max(end.steps for _, end in ended)
+        self._branches += len(ended)
+        self._enter([(label, start_s, end) for start_s, end in ended])
+
     def plan(
         self,
         ended: Sequence[tuple[str, float, BranchEnded]],

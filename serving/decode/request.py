@@ -24,12 +24,14 @@ class DecodeOptions:
     Without a form it is the dialect's own. A tally counts if each of its digits is at least as likely as `sure_tally`:
     by default always, since the outline of the model that is shipped is no better than a tally that it doubts
     (docs/finetuning.md has the curve). After a tally each argument of a call is a branch of its own where that makes at
-    most `argument_heads` branches, for models that were trained for it.
+    most `argument_heads` branches, for models that were trained for it. With `answer_by_result`, an answer that follows
+    several results says each of them in a stream of its own (`grammars.findings`), unless a request wants one stream.
     """
 
     plan_form: PlanForm | None = None
     sure_tally: float = 0.0
     argument_heads: int = 0
+    answer_by_result: bool = False
     plan_tokens: int = 1024
     call_tokens: int = 1024
     stream_tokens: int = 8192

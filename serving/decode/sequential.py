@@ -19,7 +19,8 @@ from serving.decode.ledger import Ledger
 from serving.decode.request import Round
 from serving.decode.retry import retry_call
 from serving.decode.streams import OpenStream, StreamEnded, run_streams
-from serving.decode.text import TextPieces, check_unbroken, logprobs_of, write_text
+from serving.decode.text import write_text
+from serving.decode.text_pieces import TextPieces, check_unbroken, logprobs_of
 
 
 async def decode_sequential(round: Round, ledger: Ledger) -> AsyncGenerator[DecodeEvent, None]:

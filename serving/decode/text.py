@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import codecs
-from collections import deque
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from grammars.answer import asking_again, problems_of, read_answer_schema
@@ -14,16 +12,18 @@ from grammars.constraint import Constraint
 from grammars.errors import DecodingFailed
 from grammars.schema import Schema
 from serving.decode.events import DecodeEvent, TextWritten
+from serving.decode.findings import is_by_result, write_findings
 from serving.decode.ledger import Ledger
 from serving.decode.request import Round
-from serving.decode.stop import StopFilter
-from serving.decode.streams import OpenStream, StreamEnded, StreamEvent, run_streams
-from serving.engines.base import BranchEnded, BranchProgress, TokenLogprob
+from serving.decode.streams import OpenStream, StreamEnded, run_streams
+from serving.decode.text_pieces import TextPieces, check_unbroken, logprobs_of
 
 
 async def write_text(round: Round, ledger: Ledger) -> AsyncGenerator[DecodeEvent, None]:
     """An answer in text, on the round's prefix. Raises `DecodingFailed` if it does not become what is asked for."""
-    if round.request.answer_schema is None:
+    if is_by_result(round):
+        events = write_findings(round, ledger)
+    elif round.request.answer_schema is None:
         events = write_stream(round, ledger, Constraint.text(without=[round.dialect.marker]))
     else:
         schema = await asyncio.to_thread(read_answer_schema, round.request.answer_schema)
@@ -86,51 +86,3 @@ async def write_stream(round: Round, ledger: Ledger, constraint: Constraint) -> 
                 ledger.stop = pieces.stop
                 ledger.stream("text", stream.start_s, stream.left(round.engine.tokenizer))
                 return
-
-
-class TextPieces:
-    """Text as it is written, made into the pieces that are handed on: up to a stop string, with its tokens' logprobs.
-
-    A token goes with the piece in which the first character stands that it completes.
-    """
-
-    def __init__(self, stops: tuple[str, ...]) -> None:
-        self._filter = StopFilter(stops)
-        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-        self._tokens: deque[tuple[int, TokenLogprob]] = deque()
-        self._completed = 0
-        self._handed_on = 0
-
-    @property
-    def stop(self) -> str | None:
-        """The stop string that was reached: the text is over."""
-        return self._filter.found
-
-    def take(self, text: str, logprobs: Sequence[TokenLogprob], *, ended: bool) -> Iterator[TextWritten]:
-        """More text, of these tokens; what of it may be handed on. At the end, so is what was held back."""
-        for logprob in logprobs:
-            self._tokens.append((self._completed, logprob))
-            self._completed += len(self._utf8.decode(bytes(logprob.bytes)))
-        text = self._filter.push(text)
-        if ended and self.stop is None:
-            text += self._filter.flush()
-        if text:
-            yield self._piece(text)
-
-    def _piece(self, text: str) -> TextWritten:
-        self._handed_on += len(text)
-        logprobs = []
-        while self._tokens and self._tokens[0][0] < self._handed_on:
-            logprobs.append(self._tokens.popleft()[1])
-        return TextWritten(text=text, logprobs=tuple(logprobs))
-
-
-def logprobs_of(event: StreamEvent) -> tuple[TokenLogprob, ...]:
-    """Those of the tokens that the event tells of."""
-    return event.logprobs if isinstance(event, BranchProgress) else ()
-
-
-def check_unbroken(end: BranchEnded) -> None:
-    """Raise `DecodingFailed` for a stream whose constraint broke, so that there is no answer in it."""
-    if end.reason == "failed":
-        raise DecodingFailed(f"the grammar of the answer broke: {end.error}")
