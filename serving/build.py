@@ -18,7 +18,6 @@ from serving.execute.journal import Journal
 from serving.execute.journal_memory import MemoryJournal
 from serving.execute.mcp.by_request import RequestServers
 from serving.execute.tools_file import toolbox_named
-from serving.models.catalogue import answers_by_result
 from serving.turn_request import TurnLimits
 from serving.turn_runner import TurnRunner
 
@@ -30,11 +29,7 @@ def build_app(settings: Settings) -> FastAPI:
     dialect = dialect_named(settings.dialect) if settings.dialect else None
     engine = build_engine(settings)
     executor = Executor(toolbox.registry, ExecutionLimits(result_bytes=settings.max_result_bytes))
-    by_result = settings.answer_by_result
-    options = DecodeOptions(
-        argument_heads=settings.argument_heads,
-        answer_by_result=answers_by_result(settings.model) if by_result is None else by_result,
-    )
+    options = DecodeOptions(argument_heads=settings.argument_heads, answer_by_result=settings.answer_by_result)
     decoder = Decoder(engine, dialect or dialect_of(engine.tokenizer), options)
     runner = TurnRunner(decoder, executor, turn_limits(settings), journal, server_opener(settings))
     api = ApiOptions(keys=keys, body_limit_bytes=settings.body_limit_bytes, decoding=settings.decoding)
