@@ -6,13 +6,12 @@ which they are. So nothing has to be right word for word, and a value beside the
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from finetune.readers.example import Example
+from finetune.said_values import mentions, numbers_of, values_of
 
 AnswerMode = Literal[
     "call_in_place_of_an_answer",
@@ -33,9 +32,6 @@ ANSWER_DEFINITIONS: dict[AnswerMode, str] = {
     "number_invented": "A number is said that stands neither in the request nor in calls, results or gold's answer",
     "truncation": "A limit ended the text",
 }
-
-NUMBER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?:\.\d+)?(?!\d)")
-"""A number, as in 1,250.5 or 7km; not the digits of a word that begins with letters, such as a name's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,58 +65,8 @@ def find_answer_failures(example: Example, answer: Answer) -> frozenset[AnswerMo
 
 def due_values(example: Example) -> tuple[str, ...]:
     """The values of the results that the gold answer says, each once, as they are looked for in a text."""
-    values = [plain(value) for text in result_texts(example) for value in scalars(as_json(text))]
-    return tuple(value for value in dict.fromkeys(values) if value and mentions(example.text, [value]))
-
-
-def mentions(text: str, values: Sequence[str]) -> list[str]:
-    """Which of the values the text says, in its order, as often as it does; of two in one place the longer."""
-    text = plain(text)
-    found: list[tuple[int, int, str]] = []
-    for value in sorted(values, key=len, reverse=True):
-        end_of_value = r"(?!\d|[.:]\d)" if value[-1].isdigit() else r"(?!\w)"
-        for match in re.finditer(rf"(?<![\w.-]){re.escape(value)}{end_of_value}", text):
-            if all(match.end() <= begin or match.start() >= end for begin, end, _ in found):
-                found.append((match.start(), match.end(), value))
-    return [value for _, _, value in sorted(found)]
-
-
-def plain(value: Any) -> str:
-    """A value, or a text, in the one form in which they are compared: no case, no commas between thousands, no signs
-    of typography, whole numbers without a fraction.
-    """
-    text = value if isinstance(value, str) else json.dumps(value)
-    text = " ".join(text.casefold().replace("\N{MINUS SIGN}", "-").split())
-    return NUMBER.sub(lambda match: plain_number(match.group()), text)
-
-
-def plain_number(text: str) -> str:
-    text = text.replace(",", "")
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def numbers_of(text: str) -> set[str]:
-    """The numbers that a text says, without their signs: a dash may stand before one."""
-    return {number.lstrip("-") for number in NUMBER.findall(plain(text))}
-
-
-def scalars(value: Any) -> Iterator[Any]:
-    """Texts and numbers, of whatever depth; truth values and null are said in too many ways to look for."""
-    if isinstance(value, dict):
-        for member in value.values():
-            yield from scalars(member)
-    elif isinstance(value, list):
-        for member in value:
-            yield from scalars(member)
-    elif isinstance(value, str | int | float) and not isinstance(value, bool):
-        yield value
-
-
-def as_json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+    values = [value for text in result_texts(example) for value in values_of(text)]
+    return tuple(value for value in dict.fromkeys(values) if mentions(example.text, [value]))
 
 
 def result_texts(example: Example) -> list[str]:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from finetune.answer_failures import as_json, mentions, plain, scalars
 from finetune.readers.example import Example
+from finetune.said_values import mentions, values_of
 from grammars.findings import finding_conversations
 
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\d])|\n+")
@@ -31,14 +31,8 @@ def findings(example: Example) -> Iterator[Example]:
         own = [value for value in values[place] if value not in others]
         said = [sentence for sentence in sentences if mentions(sentence, own)]
         text = example.text if len(alone) == 1 else said[0] if len(said) == 1 else ""
-        foreign = [value for value in others if value not in values[place]]
-        if text and not mentions(text, foreign):
+        if text and not mentions(text, sorted(others.difference(values[place]))):
             [call] = conversation.messages[-2].calls
             tools = tuple(tool for tool in conversation.tools if tool.name == call.name)
             conversation = replace(conversation, tools=tools)
             yield replace(example, id=f"{example.id}-finding-{place + 1}", conversation=conversation, text=text)
-
-
-def values_of(result: str) -> list[str]:
-    """What a result says, each once, as it is looked for in a text."""
-    return [value for value in dict.fromkeys(map(plain, scalars(as_json(result)))) if value]

@@ -1,7 +1,8 @@
 """Findings: what each result says, asked for by itself, so that an answer can be written result by result.
 
-A small model that reads six results at once puts values beside the wrong things; one that reads a single call with its
-result hardly can. The prompts of one answer differ from the call on only, so they are one prefix and a suffix for each.
+A small model that reads six results at once leaves values out and puts them beside the wrong things; one that reads a
+single call with its result does so less (docs/finetuning.md). The prompts of one answer differ from the call on only:
+they are one prefix and a suffix for each.
 """
 
 from __future__ import annotations

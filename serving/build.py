@@ -29,11 +29,14 @@ def build_app(settings: Settings) -> FastAPI:
     dialect = dialect_named(settings.dialect) if settings.dialect else None
     engine = build_engine(settings)
     executor = Executor(toolbox.registry, ExecutionLimits(result_bytes=settings.max_result_bytes))
-    options = DecodeOptions(argument_heads=settings.argument_heads, answer_by_result=settings.answer_by_result)
-    decoder = Decoder(engine, dialect or dialect_of(engine.tokenizer), options)
+    decoder = Decoder(engine, dialect or dialect_of(engine.tokenizer), decode_options(settings))
     runner = TurnRunner(decoder, executor, turn_limits(settings), journal, server_opener(settings))
     api = ApiOptions(keys=keys, body_limit_bytes=settings.body_limit_bytes, decoding=settings.decoding)
     return create_app(engine, runner, api, toolbox)
+
+
+def decode_options(settings: Settings) -> DecodeOptions:
+    return DecodeOptions(argument_heads=settings.argument_heads, answer_by_result=settings.answer_by_result)
 
 
 def turn_limits(settings: Settings) -> TurnLimits:

@@ -6,40 +6,42 @@ They are handed on in the order of the calls: the first as it is written, the re
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from grammars.branch import Branch
 from grammars.constraint import Constraint
+from grammars.conversation import Conversation
 from grammars.findings import finding_conversations, finding_prompts
+from grammars.prompt import Prefix
 from serving.decode.events import TextWritten
 from serving.decode.ledger import Ledger
 from serving.decode.request import Round
-from serving.decode.streams import OpenStream, StreamEnded, run_streams
-from serving.decode.text_pieces import TextPieces, check_unbroken
+from serving.decode.streams import OpenStream, StreamEnded, check_unbroken, run_streams
+from serving.decode.text_pieces import TextPieces
 
 BETWEEN = " "
 """What stands between the findings of an answer."""
 
 
-def is_by_result(round: Round) -> bool:
-    """Whether this answer is written result by result: where the options say so, of several results, as plain text that
-    nothing is asked about token by token, and not where the caller wants one stream.
+def findings_of(round: Round) -> list[Conversation]:
+    """What an answer is made of that is written result by result: where the options say so, of several results, as
+    plain text that nothing is asked about token by token, and not where the caller wants one stream. Else nothing.
     """
     request = round.request
-    return (
-        round.options.answer_by_result
-        and request.decoding == "parallel"
-        and request.answer_schema is None
-        and request.logprobs is None
-        and len(finding_conversations(round.conversation)) > 1
-    )
+    plain_text = request.answer_schema is None and request.logprobs is None
+    if not round.options.answer_by_result or request.decoding != "parallel" or not plain_text:
+        return []
+    found = finding_conversations(round.conversation)
+    return found if len(found) > 1 else []
 
 
-async def write_findings(round: Round, ledger: Ledger) -> AsyncGenerator[TextWritten, None]:
+async def write_findings(
+    round: Round, findings: Sequence[Conversation], ledger: Ledger
+) -> AsyncGenerator[TextWritten, None]:
     """An answer as its findings, up to a stop string or the limit of each."""
-    prefix, branches = await asyncio.to_thread(finding_branches, round)
+    prefix, branches = await asyncio.to_thread(finding_branches, round, findings)
     texts = InOrder(len(branches))
     pieces = TextPieces(round.request.stop)
     streams = [OpenStream() for _ in branches]
@@ -70,11 +72,9 @@ async def write_findings(round: Round, ledger: Ledger) -> AsyncGenerator[TextWri
     )
 
 
-def finding_branches(round: Round) -> tuple[tuple[int, ...], list[Branch]]:
+def finding_branches(round: Round, findings: Sequence[Conversation]) -> tuple[Prefix, list[Branch]]:
     """What all findings stand on, and the branch of each."""
-    tokenizer = round.engine.tokenizer
-    conversations = finding_conversations(round.conversation)
-    prefix, suffixes = finding_prompts(conversations, round.dialect, tokenizer)
+    prefix, suffixes = finding_prompts(findings, round.dialect, round.engine.tokenizer)
     branches = [
         Branch(
             constraint=Constraint.text(without=[round.dialect.marker]),

@@ -18,9 +18,9 @@ from serving.decode.events import CallFailed, CallWritten, DecodeEvent
 from serving.decode.ledger import Ledger
 from serving.decode.request import Round
 from serving.decode.retry import retry_call
-from serving.decode.streams import OpenStream, StreamEnded, run_streams
+from serving.decode.streams import OpenStream, StreamEnded, check_unbroken, run_streams
 from serving.decode.text import write_text
-from serving.decode.text_pieces import TextPieces, check_unbroken, logprobs_of
+from serving.decode.text_pieces import TextPieces, logprobs_of
 
 
 async def decode_sequential(round: Round, ledger: Ledger) -> AsyncGenerator[DecodeEvent, None]:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from grammars.branch import Branch
+from grammars.errors import DecodingFailed
 from grammars.prompt import Prefix
 from grammars.tokenizer import Tokenizer
 from serving.engines.base import SHARED, BranchEnded, BranchProgress, BranchStarted, Engine, Scope
@@ -140,3 +141,9 @@ class StreamGroup(Generic[Key]):
             assert task is not None
             self._running.discard(task)
             self._events.put_nowait(None)  # the reader may wait for an event that no longer comes
+
+
+def check_unbroken(end: BranchEnded) -> None:
+    """Raise `DecodingFailed` for a stream whose constraint broke, so that there is no answer in it."""
+    if end.reason == "failed":
+        raise DecodingFailed(f"the grammar of the answer broke: {end.error}")

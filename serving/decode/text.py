@@ -12,17 +12,17 @@ from grammars.constraint import Constraint
 from grammars.errors import DecodingFailed
 from grammars.schema import Schema
 from serving.decode.events import DecodeEvent, TextWritten
-from serving.decode.findings import is_by_result, write_findings
+from serving.decode.findings import findings_of, write_findings
 from serving.decode.ledger import Ledger
 from serving.decode.request import Round
-from serving.decode.streams import OpenStream, StreamEnded, run_streams
-from serving.decode.text_pieces import TextPieces, check_unbroken, logprobs_of
+from serving.decode.streams import OpenStream, StreamEnded, check_unbroken, run_streams
+from serving.decode.text_pieces import TextPieces, logprobs_of
 
 
 async def write_text(round: Round, ledger: Ledger) -> AsyncGenerator[DecodeEvent, None]:
     """An answer in text, on the round's prefix. Raises `DecodingFailed` if it does not become what is asked for."""
-    if is_by_result(round):
-        events = write_findings(round, ledger)
+    if findings := findings_of(round):
+        events = write_findings(round, findings, ledger)
     elif round.request.answer_schema is None:
         events = write_stream(round, ledger, Constraint.text(without=[round.dialect.marker]))
     else:

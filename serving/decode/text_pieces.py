@@ -6,11 +6,10 @@ import codecs
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-from grammars.errors import DecodingFailed
 from serving.decode.events import TextWritten
 from serving.decode.stop import StopFilter
 from serving.decode.streams import StreamEvent
-from serving.engines.base import BranchEnded, BranchProgress, TokenLogprob
+from serving.engines.base import BranchProgress, TokenLogprob
 
 
 class TextPieces:
@@ -53,9 +52,3 @@ class TextPieces:
 def logprobs_of(event: StreamEvent) -> tuple[TokenLogprob, ...]:
     """Those of the tokens that the event tells of."""
     return event.logprobs if isinstance(event, BranchProgress) else ()
-
-
-def check_unbroken(end: BranchEnded) -> None:
-    """Raise `DecodingFailed` for a stream whose constraint broke, so that there is no answer in it."""
-    if end.reason == "failed":
-        raise DecodingFailed(f"the grammar of the answer broke: {end.error}")

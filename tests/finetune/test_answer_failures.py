@@ -18,10 +18,10 @@ from finetune.answer_failures import (
     common_length,
     due_values,
     find_answer_failures,
-    plain,
 )
 from finetune.answered import with_results
 from finetune.readers.example import Example
+from finetune.said_values import comparable
 from grammars.conversation import Message
 from grammars.tools import Tool, ToolResult
 
@@ -92,7 +92,7 @@ def test_due_are_the_values_of_results_that_the_gold_answer_says(value: Any, gol
     ("one", "other"), [("1,250.0", "1250"), ("\N{MINUS SIGN}3.50", "-3.5"), ("Two  words", "two words")]
 )
 def test_values_are_compared_in_one_form(one: str, other: str) -> None:
-    assert plain(one) == plain(other) == other
+    assert comparable(one) == comparable(other) == other
 
 
 @given(st.lists(st.sampled_from("abc")), st.lists(st.sampled_from("abc")))

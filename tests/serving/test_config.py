@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from grammars.errors import ConfigurationError
-from serving.build import server_opener
+from serving.build import decode_options, server_opener
 from serving.config import DEFAULT_MODEL, load_settings
+from serving.decode.request import DecodeOptions
 from serving.execute.mcp.by_request import RequestServers
 
 
@@ -120,3 +121,15 @@ def test_the_key_shows_neither_in_the_settings_nor_in_errors(monkeypatch: pytest
     with pytest.raises(ConfigurationError) as caught:
         load_settings({"model": "m", "port": "x"})
     assert "sesame" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "options"),
+    [
+        ({}, DecodeOptions(argument_heads=0, answer_by_result=False)),
+        ({"argument_heads": 8}, DecodeOptions(argument_heads=8)),
+        ({"answer_by_result": True}, DecodeOptions(answer_by_result=True)),
+    ],
+)
+def test_settings_of_decoding_reach_the_decoder(given: dict[str, Any], options: DecodeOptions) -> None:
+    assert decode_options(load_settings({"model": "m", **given})) == options
