@@ -6,12 +6,13 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
+from ask_together import ask_together
 from eval_view import shares
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from finetune.answer_failures import ANSWER_MODES, Answer, AnswerMode, find_answer_failures
@@ -71,18 +72,14 @@ async def ask_all(
 ) -> list[AnswerOutcome]:
     engine = build_engine(load_settings(settings))
     decoder = Decoder(engine, dialect_of(engine.tokenizer), options)
-    gate = asyncio.Semaphore(concurrency)
     try:
-        with Progress(console=Console(stderr=True)) as progress:
-            task = progress.add_task("answers", total=len(examples))
-
-            async def ask(example: Example) -> AnswerOutcome:
-                async with gate:
-                    outcome = await ask_for_answer(decoder, example)
-                progress.advance(task)
-                return outcome
-
-            return list(await asyncio.gather(*map(ask, examples)))
+        return await ask_together(
+            partial(ask_for_answer, decoder),
+            examples,
+            title="answers",
+            concurrency=concurrency,
+            console=Console(stderr=True),
+        )
     finally:
         await engine.close()
 

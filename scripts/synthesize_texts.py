@@ -10,9 +10,10 @@ import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
+from ask_together import ask_together
 from rich.console import Console
-from rich.progress import Progress
 
 from finetune.readers.example import Example
 from grammars.dialects import dialect_of
@@ -48,20 +49,12 @@ async def answers(asked: Sequence[Example], model: str, console: Console) -> lis
     """What the model answers, greedily."""
     engine = build_engine(load_settings({"model": model, "engine": "transformers"}))
     decoder = Decoder(engine, dialect_of(engine.tokenizer))
-    gate = asyncio.Semaphore(TOGETHER)
-    with Progress(console=console) as progress:
-        task = progress.add_task("answering", total=len(asked))
-
-        async def answer(example: Example) -> str:
-            async with gate:
-                text = await answered_in_text(decoder, example)
-            progress.advance(task)
-            return text
-
-        try:
-            return list(await asyncio.gather(*map(answer, asked)))
-        finally:
-            await engine.close()
+    try:
+        return await ask_together(
+            partial(answered_in_text, decoder), asked, title="answering", concurrency=TOGETHER, console=console
+        )
+    finally:
+        await engine.close()
 
 
 async def answered_in_text(decoder: Decoder, example: Example) -> str:
