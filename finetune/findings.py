@@ -7,32 +7,55 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from finetune.readers.example import Example
-from finetune.said_values import mentions, values_of
+from finetune.said_values import mentions, numbers_of, values_of
+from grammars.conversation import Conversation
 from grammars.findings import finding_conversations
 
-SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\d])|\n+")
+SENTENCE_END = re.compile(r"(?<=[.!?])(?<!(?<!\d )\b[A-Z]\.)\s+(?=[A-Z\d])|\n+")
+"""After 2.7 V. too, and not after an initial, as in H. Pryce."""
+
+NAME = re.compile(r"(?<=[\w,;:] )[A-Z]\w+")
+"""A word within a sentence that is written large."""
+
 LIST_MARK = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+")
 
 
 def findings(example: Example) -> Iterator[Example]:
     """For each result that one sentence, or line, of the answer says, and no other, an example of that call alone.
 
-    Which sentence says which result is told by the values that no other result has. What stands in a sentence with
-    another result is left out, and so is a result whose values stand in several; the answer to one result is taken
-    whole. Nothing for an example that is no answer after results.
+    Which sentence says which result is told by the values that no other result, nor its call, has. What stands in a
+    sentence with another result is left out, and so is a result whose values stand in several, and one that is said
+    with a number or a name from elsewhere; the answer to one result is taken whole. Nothing for an example that is no
+    answer after results.
     """
     alone = finding_conversations(example.conversation)
     if not alone or not example.text:
         return
-    values = [values_of(conversation.messages[-1].text) for conversation in alone]
+    values = [values_with_call(conversation) for conversation in alone]
     sentences = [LIST_MARK.sub("", part) for part in SENTENCE_END.split(example.text) if part.strip()]
     for place, conversation in enumerate(alone):
         others = {value for index, its in enumerate(values) if index != place for value in its}
         own = [value for value in values[place] if value not in others]
         said = [sentence for sentence in sentences if mentions(sentence, own)]
         text = example.text if len(alone) == 1 else said[0] if len(said) == 1 else ""
-        if text and not mentions(text, sorted(others.difference(values[place]))):
+        of_others = mentions(text, sorted(others.difference(values[place])))
+        if text and not of_others and is_known(text, conversation):
             [call] = conversation.messages[-2].calls
             tools = tuple(tool for tool in conversation.tools if tool.name == call.name)
             conversation = replace(conversation, tools=tools)
             yield replace(example, id=f"{example.id}-finding-{place + 1}", conversation=conversation, text=text)
+
+
+def values_with_call(conversation: Conversation) -> list[str]:
+    """What the one call of a finding's conversation, and its result, say."""
+    *_, called, result = conversation.messages
+    return [value for text in (called.calls[0].arguments_text, result.text) for value in values_of(text)]
+
+
+def is_known(text: str, conversation: Conversation) -> bool:
+    """Whether all numbers and names that a finding says stand in its conversation."""
+    known = "\n".join(
+        message.text + "".join(call.arguments_text for call in message.calls) for message in conversation.messages
+    )
+    names = (name.casefold() for name in NAME.findall(text))
+    return numbers_of(text) <= numbers_of(known) and all(name in known.casefold() for name in names)

@@ -16,8 +16,9 @@ from grammars.tokenizer import Tokenizer
 
 @dataclass(frozen=True, kw_only=True)
 class Dialect:
-    """The texts around calls. `instructions` has the place `{tools}`, `result` the places `{name}` and
-    `{text}`, or `{json}` where the result stands inside JSON.
+    """The texts around calls. `instructions` has the place `{tools}`, `result` the places `{name}` and `{text}`, or
+    `{json}` where the result stands inside JSON; with `{arguments}` it also says of which call it is, and not only of
+    which tool: small models take the results of a tool's several calls for one another's otherwise.
 
     `marker` is what no answer in text may contain, because a call begins with it. `call_id_length` is set where the
     model's template insists on short alphanumeric ids. `branch_open` stands before a call that is written alone, in a
@@ -55,7 +56,7 @@ JSON = Dialect(
         'To call tools, write only {{"tool_calls": [{{"name": ..., "arguments": {{...}}}}, ...]}}, '
         "with one entry for each call that the request needs."
     ),
-    result="Result of {name}: {text}",
+    result="Result of {name} {arguments}: {text}",
 )
 
 HERMES = Dialect(

@@ -15,7 +15,9 @@ from grammars.prompt import Prefix, render_for_answer
 from grammars.tokenizer import Tokenizer
 
 QUESTION = "What did you find out?"
-"""What is asked in place of the request, which speaks of the other calls, too."""
+"""What is asked in place of the request, which speaks of the other calls, too. The tool's description stands before it:
+a result often does not say what its numbers are.
+"""
 
 
 def finding_conversations(conversation: Conversation) -> list[Conversation]:
@@ -30,15 +32,25 @@ def finding_conversations(conversation: Conversation) -> list[Conversation]:
     results = {message.call_id: message for message in since if message.role == "tool"}
     calls = [call for message in since for call in message.calls if call.id in results]
     head = tuple(message for message in messages if message.role == "system")
-    question = Message(role="user", text=QUESTION)
+    described = {tool.name: tool.description for tool in conversation.tools}
     return [
         Conversation.read(
-            (*head, question, Message(role="assistant", calls=(call,)), results[call.id]),
+            (
+                *head,
+                finding_question(described.get(call.name, "")),
+                Message(role="assistant", calls=(call,)),
+                results[call.id],
+            ),
             conversation.tools,
             Choice(mode="none"),
         )
         for call in calls
     ]
+
+
+def finding_question(description: str) -> Message:
+    """What is asked about one result, of a tool that is described so."""
+    return Message(role="user", text=" ".join([*description.split(), QUESTION]))
 
 
 def finding_prompts(

@@ -191,13 +191,12 @@ def native_message(message: Message, dialect: Dialect) -> dict[str, Any]:
 
 def folded_messages(messages: Sequence[Message], dialect: Dialect) -> list[dict[str, Any]]:
     """The messages for a template that knows no tools: calls become assistant text, results one user message."""
-    names = {call.id: call.name for message in messages for call in message.calls}
+    calls = {call.id: call for message in messages for call in message.calls}
     folded: list[dict[str, Any]] = []
     results: list[str] = []
     for message in messages:
         if message.role == "tool":
-            name = names.get(str(message.call_id), "tool")
-            results.append(dialect.result.format(name=name, text=message.text, json=result_json(message.text)))
+            results.append(result_text(message.text, calls[str(message.call_id)], dialect))
             continue
         if results:
             folded.append({"role": "user", "content": "\n".join(results)})
@@ -207,6 +206,11 @@ def folded_messages(messages: Sequence[Message], dialect: Dialect) -> list[dict[
     if results:
         folded.append({"role": "user", "content": "\n".join(results)})
     return folded
+
+
+def result_text(text: str, call: ToolCall, dialect: Dialect) -> str:
+    """A call's result, as it stands among others."""
+    return dialect.result.format(name=call.name, arguments=call.arguments_text, text=text, json=result_json(text))
 
 
 def result_json(text: str) -> str:

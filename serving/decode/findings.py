@@ -21,7 +21,7 @@ from serving.decode.request import Round
 from serving.decode.streams import OpenStream, StreamEnded, check_unbroken, run_streams
 from serving.decode.text_pieces import TextPieces
 
-BETWEEN = " "
+BETWEEN = "\n"
 """What stands between the findings of an answer."""
 
 

@@ -85,7 +85,7 @@ def test_template_without_calls_means_json(smollm2_folder: Path) -> None:
 @EVERY
 def test_braces_in_tools_and_results_are_kept_as_they_are(dialect: Dialect) -> None:
     assert dialect.instructions.format(tools=AWKWARD).count(AWKWARD) == 1
-    written = dialect.result.format(name="f", text=AWKWARD, json=json.dumps(AWKWARD))
+    written = dialect.result.format(name="f", arguments="{}", text=AWKWARD, json=json.dumps(AWKWARD))
     assert written.count(AWKWARD) + written.count(json.dumps(AWKWARD)) == 1
 
 

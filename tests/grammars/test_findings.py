@@ -8,12 +8,16 @@ import pytest
 
 from grammars.conversation import Conversation, Message
 from grammars.dialects import DIALECTS
-from grammars.findings import QUESTION, finding_conversations, finding_prompts
+from grammars.findings import QUESTION, finding_conversations, finding_prompts, finding_question
 from grammars.prompt import render_for_answer
 from grammars.tools import Tool, ToolCall
 from serving.engines.transformers.tokenizer import HuggingFaceTokenizer
 
-WEATHER = Tool(name="weather", parameters={"type": "object", "properties": {"city": {"type": "string"}}})
+WEATHER = Tool(
+    name="weather",
+    description="Weather now.",
+    parameters={"type": "object", "properties": {"city": {"type": "string"}}},
+)
 
 
 def call(id: str, city: str) -> ToolCall:
@@ -51,12 +55,26 @@ def test_each_result_since_the_user_spoke_stands_alone_with_its_call_in_the_orde
         )
     )
     assert [[message.text for message in one.messages] for one in found] == [
-        ["Be kind.", QUESTION, "", said] for said in ("cold", "windy", "mild")
+        ["Be kind.", f"Weather now. {QUESTION}", "", said] for said in ("cold", "windy", "mild")
     ]
     assert [one.messages[2].calls for one in found] == [
         (call(id, city),) for id, city in (("1", "Oslo"), ("2", "Bern"), ("3", "Lima"))
     ]
     assert all(not one.callable_tools for one in found)
+
+
+@pytest.mark.parametrize(
+    ("description", "asked"),
+    [("", QUESTION), (" Weather,\n in °C. ", f"Weather, in °C. {QUESTION}"), ("Weather", f"Weather {QUESTION}")],
+)
+def test_the_tools_description_says_what_the_result_is(description: str, asked: str) -> None:
+    assert finding_question(description) == Message(role="user", text=asked)
+
+
+def test_a_tool_that_is_no_longer_offered_has_no_description() -> None:
+    messages = (ASKED, Message(role="assistant", calls=(call("1", "Oslo"),)), result("1", "cold"))
+    [one] = finding_conversations(Conversation.read(messages, []))
+    assert one.messages[0] == finding_question("")
 
 
 @pytest.mark.parametrize("messages", [(ASKED,), BEFORE, (*BEFORE, ASKED)])

@@ -78,7 +78,7 @@ def messages_of(text: str) -> list[tuple[str, str]]:
 FOLDED = {
     "json": (
         '{"tool_calls": [{"name": "get_weather", "arguments": {"city": "Bern"}}, {"name": "clock", "arguments": {}}]}',
-        'Result of clock: {noon}\nResult of get_weather: {"sky": "{clear}"}',
+        'Result of clock {}: {noon}\nResult of get_weather {"city": "Bern"}: {"sky": "{clear}"}',
     ),
     "hermes": (
         '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Bern"}}\n</tool_call>\n'
