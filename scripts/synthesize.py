@@ -27,6 +27,7 @@ from finetune.composed.composer import Composer, Composition, Shares
 from finetune.composed.tools_data import read_tools
 from finetune.findings import findings
 from finetune.held_out import Removed, without_held_out
+from finetune.other_numbers import with_other_numbers
 from finetune.readers.example import Example
 from finetune.readers.openai_logs import as_openai_log
 from finetune.synthetic.examples import synthetic_examples
@@ -57,7 +58,8 @@ def synthesize(
     with_findings: Annotated[
         bool,
         typer.Option(
-            "--findings", help="Also what answers of the data say of each result, as far as they say it apart"
+            "--findings",
+            help="Also what answers of the data say of each result, where they say it apart; half with other numbers",
         ),
     ] = False,
     texts_of: Annotated[
@@ -82,11 +84,11 @@ def synthesize(
         tell_left_out([*map(reason_of, removed)], console)
         random = Random(seed)
         random.shuffle(examples)
-        examples = [with_answer(example, random, answer) for example in examples]
+        examples = [one for example in examples for one in with_answer(example, random, answer)]
         if texts_of is not None:
             examples = with_texts(examples, texts_of, console)
         if with_findings:
-            examples += chain.from_iterable(map(findings, given))
+            examples += [half_with_other_numbers(one, random) for one in chain.from_iterable(map(findings, given))]
         write(output, examples)
     except (PolycallError, ValueError) as error:
         console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
@@ -94,9 +96,16 @@ def synthesize(
     Console().print(table_of(examples))
 
 
-def with_answer(example: Example, random: Random, share: float) -> Example:
-    """The example, or by the chance of this share what comes after its calls, if none of them waits for another."""
-    return answered(example, random) if random.random() < share and len(example.waves) == 1 else example
+def with_answer(example: Example, random: Random, share: float) -> list[Example]:
+    """The example, and by the chance of this share what comes after its calls, if none of them waits for another."""
+    goes_on = random.random() < share and len(example.waves) == 1
+    return [example, answered(example, random)] if goes_on else [example]
+
+
+def half_with_other_numbers(finding: Example, random: Random) -> Example:
+    """The finding, or by an even chance the same with other numbers, if it can have them."""
+    other = with_other_numbers(finding, random) if random.random() < 0.5 else None
+    return other or finding
 
 
 def write(path: Path, examples: list[Example]) -> None:

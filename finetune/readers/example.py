@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -103,12 +103,18 @@ def gold_call(number: int, name: str, arguments: Any, offered: dict[str, Tool]) 
     return replace(outcome, id=str(number))
 
 
-def decisions(id: str, source: str, messages: Sequence[Message], tools: Sequence[Tool]) -> Iterator[Example]:
-    """An example for everything that the assistant said in a dialogue, with what came before as its conversation."""
+def decisions(
+    id: str, source: str, messages: Sequence[Message], tools: Sequence[Tool], *, left_out: Collection[int] = ()
+) -> Iterator[Example]:
+    """An example for everything that the assistant said in a dialogue, but for the messages that are `left_out`, with
+    what came before as its conversation.
+    """
     said = [index for index, message in enumerate(messages) if message.role == "assistant"]
     if not said:
         raise Unreadable("the assistant says nothing")
     for index in said:
+        if index in left_out:
+            continue
         if index == 0 or messages[index - 1].role not in ("user", "tool"):
             raise Unreadable(f"message {index + 1} of the assistant answers nobody")
         message = messages[index]

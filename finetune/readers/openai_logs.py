@@ -1,4 +1,6 @@
-"""OpenAI's chat format: messages with `tool_calls`, and tools. Everything that the assistant said is an example."""
+"""OpenAI's chat format: messages with `tool_calls`, and tools. Everything that the assistant said is an example, but
+for messages with `"weight": 0`, as OpenAI's files for fine-tuning mark what is not to be learned.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,17 @@ from grammars.tools import Tool, ToolCall
 
 def read_openai_log(row: DataRow) -> list[Example]:
     tools = [read_tool(tool) for tool in optional_list(row.value, "tools")]
-    messages = [read_message(message) for message in field(row.value, "messages", list)]
-    return list(decisions(row.id, "openai", messages, tools))
+    written = field(row.value, "messages", list)
+    messages = [read_message(message) for message in written]
+    left_out = {index for index, message in enumerate(written) if not is_learned(message)}
+    return list(decisions(row.id, "openai", messages, tools, left_out=left_out))
+
+
+def is_learned(message: Mapping[str, Any]) -> bool:
+    weight = message.get("weight", 1)
+    if weight not in (0, 1):
+        raise Unreadable(f"the weight of a message is 0 or 1, not {weight!r}")
+    return bool(weight)
 
 
 def read_tool(tool: Any) -> Tool:
@@ -85,15 +96,19 @@ def read_text(content: Any) -> str:
 
 
 def as_openai_log(example: Example) -> dict[str, Any]:
-    """An example as this format has it. `read_openai_log` reads the same conversation and calls, and for each answer of
-    the assistant's before, an example of its own.
+    """An example as this format has it. `read_openai_log` reads the same conversation and calls, and nothing else: what
+    the assistant said before has the weight 0.
     """
     answer = Message(role="assistant", text=example.text, calls=example.calls)
     return {
         "id": example.id,
-        "messages": [written_message(message) for message in (*example.conversation.messages, answer)],
+        "messages": [*map(as_said_before, example.conversation.messages), written_message(answer)],
         "tools": [native_tool(tool) for tool in example.conversation.tools],
     }
+
+
+def as_said_before(message: Message) -> dict[str, Any]:
+    return written_message(message) | ({"weight": 0} if message.role == "assistant" else {})
 
 
 def written_message(message: Message) -> dict[str, Any]:

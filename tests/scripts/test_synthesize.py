@@ -64,6 +64,26 @@ def test_how_many_rows_stay_as_they_are_can_be_said(tmp_path: Path, kept: str) -
         assert sum(rows_kept) >= 36
 
 
+def test_what_answers_say_of_each_result_is_half_of_it_said_with_other_numbers(tmp_path: Path) -> None:
+    rows, output = tmp_path / "rows.jsonl", tmp_path / "made.jsonl"
+    ports = [f"Port {letter}" for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"]
+    tide = {"name": "tide", "description": "Tide in metres.", "parameters": {"type": "object"}}
+    calls = [{"name": "tide", "arguments": {"port": port}} for port in ports]
+    answer = "\n".join(f"{port}: {metres}.25 m" for metres, port in enumerate(ports, start=1))
+    results = [{"m": metres + 0.25} for metres in range(1, len(ports) + 1)]
+    request = {"text": "Tides?", "calls": calls, "results": results, "answer": answer}
+    rows.write_text(json.dumps({"topic": "tides", "tools": [tide], "requests": [request]}) + "\n")
+    code, said = synthesize(output, "--count", "0", "--findings", "--data", str(rows))
+    assert code == 0, said
+    examples = list(read_examples(output))
+    assert len(examples) == len(ports)
+    as_they_were = [example.text for example in examples if example.text in answer.splitlines()]
+    assert 5 < len(as_they_were) < 21
+    for example, port in zip(examples, ports, strict=True):
+        metres = json.loads(example.conversation.messages[-1].text)["m"]
+        assert example.text == f"{port}: {metres} m"
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("smollm2_folder")
 def test_what_needs_no_call_gets_the_answer_that_the_model_gives_before_it_is_trained(tmp_path: Path) -> None:

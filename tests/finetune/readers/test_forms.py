@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from finetune.examples import Example, RowRefused, read_examples
+from finetune.readers.openai_logs import as_openai_log
 
 WEATHER = {
     "name": "get_weather",
@@ -99,6 +101,21 @@ def test_openai_log_every_answer_is_an_example_with_what_came_before(tmp_path: P
     assert (saying.calls, saying.text) == ((), "Sunny twice.")
     assert [message.role for message in saying.conversation.messages] == ["system", "user", "assistant", "tool", "tool"]
     assert (calling.id, saying.id) == ("data.jsonl:1/2", "data.jsonl:1/5")
+
+
+def test_openai_log_a_message_of_weight_0_is_read_and_not_learned(tmp_path: Path) -> None:
+    row = openai_row(*RESULTS, {"role": "assistant", "content": "Sunny twice.", "weight": 1})
+    [calling] = [message for message in row["messages"] if "tool_calls" in message]
+    calling["weight"] = 0
+    [saying] = read(tmp_path, row)
+    assert (saying.text, saying.calls) == ("Sunny twice.", ())
+    assert [len(message.calls) for message in saying.conversation.messages if message.role == "assistant"] == [2]
+
+
+def test_openai_log_an_example_is_written_and_read_as_it_was(tmp_path: Path) -> None:
+    for example in read(tmp_path, openai_row(*RESULTS, {"role": "assistant", "content": "Sunny twice."})):
+        [again] = read(tmp_path, as_openai_log(example))
+        assert replace(again, id=example.id, source=example.source) == example
 
 
 def test_openai_log_without_tools_is_a_conversation_without_calls(tmp_path: Path) -> None:
@@ -211,6 +228,10 @@ def changed(row: dict[str, Any], **fields: Any) -> dict[str, Any]:
         ),
         (openai_row({"role": "function", "content": "x"}), "no role is called 'function'"),
         (openai_row(*RESULTS), None),
+        (
+            openai_row(*RESULTS, {"role": "assistant", "content": "x", "weight": 0.5}),
+            "the weight of a message is 0 or 1, not 0.5",
+        ),
         ({"messages": [{"role": "user", "content": "x"}]}, "the assistant says nothing"),
         ({"messages": [{"role": "assistant", "content": "x"}]}, "message 1 of the assistant answers nobody"),
         ({"messages": "x"}, "'messages' must be there, and a list"),
