@@ -40,9 +40,7 @@ def findings(example: Example) -> Iterator[Example]:
         text = example.text if len(alone) == 1 else said[0] if len(said) == 1 else ""
         of_others = mentions(text, sorted(others.difference(values[place])))
         if text and not of_others and is_known(text, conversation):
-            [call] = conversation.messages[-2].calls
-            tools = tuple(tool for tool in conversation.tools if tool.name == call.name)
-            conversation = replace(conversation, tools=tools)
+            conversation = replace(conversation, tools=())  # nothing is to be learned of calls
             yield replace(example, id=f"{example.id}-finding-{place + 1}", conversation=conversation, text=text)
 
 

@@ -57,11 +57,11 @@ def test_a_result_is_a_finding_where_one_sentence_says_it_and_no_other_result(
     assert {int(one.id.rpartition("-")[2]): one.text for one in found} == said
 
 
-def test_a_finding_is_an_example_of_its_call_alone_with_its_tool() -> None:
+def test_a_finding_is_an_example_of_its_call_alone_without_tools() -> None:
     [one] = findings(answered([6.5, 7, 8], "Brest has 6.5 m and Calais 7 m. Cork has 8."))
     question, made, result = one.conversation.messages
     assert (question.text, [call.arguments for call in made.calls], result.text) == (QUESTION, [{"port": "Cork"}], "8")
-    assert (one.conversation.tools, one.calls) == ((TIDE,), ())
+    assert (one.conversation.tools, one.calls) == ((), ())
 
 
 def test_what_is_no_answer_after_results_has_none() -> None:
