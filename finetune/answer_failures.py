@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 from finetune.readers.example import Example
 from finetune.said_values import mentions, numbers_of, values_of
+from grammars.findings import known_texts
 
 AnswerMode = Literal[
     "call_in_place_of_an_answer",
@@ -58,7 +59,7 @@ def find_answer_failures(example: Example, answer: Answer) -> frozenset[AnswerMo
         found.add("value_out_of_order")
     if any(said.count(value) > due.count(value) for value in said):
         found.add("value_repeated")
-    if numbers_of(answer.text) - numbers_of("\n".join([*known_texts(example), example.text])):
+    if numbers_of(answer.text) - numbers_of("\n".join([*known_texts(example.conversation), example.text])):
         found.add("number_invented")
     return frozenset(found)
 
@@ -71,12 +72,6 @@ def due_values(example: Example) -> tuple[str, ...]:
 
 def result_texts(example: Example) -> list[str]:
     return [message.text for message in example.conversation.messages if message.role == "tool"]
-
-
-def known_texts(example: Example) -> list[str]:
-    """All that an answer can take a number from."""
-    messages = example.conversation.messages
-    return [*(message.text for message in messages), *(call.arguments_text for m in messages for call in m.calls)]
 
 
 def common_length(one: Sequence[str], other: Sequence[str]) -> int:

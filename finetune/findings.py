@@ -9,7 +9,7 @@ from dataclasses import replace
 from finetune.readers.example import Example
 from finetune.said_values import mentions, numbers_of, values_of
 from grammars.conversation import Conversation
-from grammars.findings import finding_conversations
+from grammars.findings import finding_conversations, known_texts
 
 SENTENCE_END = re.compile(r"(?<=[.!?])(?<!(?<!\d )\b[A-Z]\.)\s+(?=[A-Z\d])|\n+")
 """After 2.7 V. too, and not after an initial, as in H. Pryce."""
@@ -52,8 +52,6 @@ def values_with_call(conversation: Conversation) -> list[str]:
 
 def is_known(text: str, conversation: Conversation) -> bool:
     """Whether all numbers and names that a finding says stand in its conversation."""
-    known = "\n".join(
-        message.text + "".join(call.arguments_text for call in message.calls) for message in conversation.messages
-    )
+    known = "\n".join(known_texts(conversation))
     names = (name.casefold() for name in NAME.findall(text))
     return numbers_of(text) <= numbers_of(known) and all(name in known.casefold() for name in names)

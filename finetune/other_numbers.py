@@ -11,6 +11,7 @@ from typing import Any
 
 from finetune.readers.example import Example
 from finetune.said_values import as_json, comparable, mentions, scalars
+from grammars.findings import known_texts
 from grammars.tools import json_text
 
 NEGATIVE = 0.3
@@ -27,7 +28,7 @@ def with_other_numbers(finding: Example, random: Random) -> Example | None:
     """
     *before, result = finding.conversation.messages
     value, text = as_json(result.text), finding.text
-    taken = comparable("\n".join(m.text + "".join(call.arguments_text for call in m.calls) for m in before))
+    taken = comparable("\n".join(known_texts(replace(finding.conversation, messages=tuple(before)))))
     said = list(scalars(value))
     changed: dict[str, Any] = {}
     for old in said:

@@ -21,6 +21,9 @@ from grammars.tokenizer import Tokenizer
 STRING_END = '"'
 """The pause of JSON: where a string ends, mostly forced text follows."""
 
+FREE = "(?s:.*)"
+"""Any text."""
+
 CACHE_SIZE = 1024
 """How many compiled constraints are kept; the least recently used goes first."""
 
@@ -66,16 +69,17 @@ class Constraint:
         return cls(f"start: %json {grammar_schema}", pauses=STRING_END, portable=("json", grammar_schema))
 
     @classmethod
-    def text(cls, *, without: Sequence[str] = ()) -> Constraint:
-        """Free text up to the model's end token, in which no special token and none of `without` occurs."""
-        return cls("start: TEXT\n" + text_rule("TEXT", without=without))
+    def text(cls, *, without: Sequence[str] = (), like: str = FREE) -> Constraint:
+        """Free text up to the model's end token, in which no special token and none of `without` occurs, and all of
+        which is `like` this regular expression of the grammar language.
+        """
+        return cls("start: TEXT\n" + text_rule("TEXT", without=without, like=like))
 
 
-def text_rule(name: str, *, without: Sequence[str]) -> str:
-    """A grammar rule for free text in which none of `without` occurs."""
-    free = "(?s:.*)"
-    barred = "".join(f" & ~/{free}{regex_escaped(marker)}{free}/" for marker in without)
-    return f"{name}: /{free}/{barred}"
+def text_rule(name: str, *, without: Sequence[str], like: str = FREE) -> str:
+    """A grammar rule for text like this in which none of `without` occurs."""
+    barred = "".join(f" & ~/{FREE}{regex_escaped(marker)}{FREE}/" for marker in without)
+    return f"{name}: /{like}/{barred}"
 
 
 def quoted(text: str) -> str:

@@ -53,6 +53,12 @@ def finding_question(description: str) -> Message:
     return Message(role="user", text=" ".join([*description.split(), QUESTION]))
 
 
+def known_texts(conversation: Conversation) -> list[str]:
+    """All that a conversation says, its calls with their arguments: what an answer can take a number from."""
+    messages = conversation.messages
+    return [*(message.text for message in messages), *(call.arguments_text for m in messages for call in m.calls)]
+
+
 def finding_prompts(
     conversations: Sequence[Conversation], dialect: Dialect, tokenizer: Tokenizer
 ) -> tuple[Prefix, list[Prefix]]:

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from grammars.branch import Branch
 from grammars.constraint import Constraint
 from grammars.conversation import Conversation
-from grammars.findings import finding_conversations, finding_prompts
+from grammars.dialects import Dialect
+from grammars.findings import finding_conversations, finding_prompts, known_texts
 from grammars.prompt import Prefix
+from grammars.said_numbers import text_of_known_numbers
 from serving.decode.events import TextWritten
 from serving.decode.ledger import Ledger
 from serving.decode.request import Round
@@ -77,14 +79,19 @@ def finding_branches(round: Round, findings: Sequence[Conversation]) -> tuple[Pr
     prefix, suffixes = finding_prompts(findings, round.dialect, round.engine.tokenizer)
     branches = [
         Branch(
-            constraint=Constraint.text(without=[round.dialect.marker]),
+            constraint=finding_constraint(finding, round.dialect),
             suffix=suffix,
             max_new_tokens=round.limit(round.options.text_tokens),
             sampling=round.sampling(place),
         )
-        for place, suffix in enumerate(suffixes)
+        for place, (finding, suffix) in enumerate(zip(findings, suffixes, strict=True))
     ]
     return prefix, branches
+
+
+def finding_constraint(finding: Conversation, dialect: Dialect) -> Constraint:
+    """Text that begins no call, and says no number but those of the call, of its result and of what was asked."""
+    return Constraint.text(without=[dialect.marker], like=text_of_known_numbers(known_texts(finding)))
 
 
 @dataclass

@@ -62,6 +62,8 @@ TABLE: dict[str, tuple[Constraint, str, str, int]] = {
     "choice of one": (Constraint.choice(["only"]), "only", "onl", 3),
     "regex": (Constraint.regex("[a-c]+/[0-9]{2}"), "abc/07", "abc/7x", 5),
     "text without a marker": (Constraint.text(without=["<call>"]), "a <call b>", "a <call>", 7),
+    "text like": (Constraint.text(like="[a-c]*", without=["ba"]), "abc", "abd", 2),
+    "text like, without": (Constraint.text(like="[a-c]*", without=["ba"]), "bca", "abba", 3),
     "text without two": (Constraint.text(without=["/.*/", "]"]), "/.* [", "x]", 1),
 }
 

@@ -117,7 +117,7 @@ class Round:
         return self._answers[kind].pop(0)
 
     def _kind(self, text: str, constraint: Constraint) -> str:
-        if constraint == Constraint.text(without=[self._dialect.marker]) or constraint.lark.startswith("start: %json"):
+        if constraint.lark.startswith(("start: TEXT", "start: %json")):
             return "text"
         if constraint == outline_constraint(self.conversation):
             return "plan"

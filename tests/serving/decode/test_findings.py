@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grammars.conversation import Choice, Conversation, Message
-from grammars.findings import QUESTION
+from grammars.dialects import DIALECTS
+from grammars.findings import QUESTION, finding_conversations
 from grammars.tools import ToolCall
 from serving.decode.events import TextWritten
-from serving.decode.findings import BETWEEN, InOrder
+from serving.decode.findings import BETWEEN, InOrder, finding_constraint
 from serving.decode.request import DecodeOptions
+from tests.grammars.test_constraint import refused_at
 from tests.serving.decode.rounds import BYTES, TOOLS, Round, ended, outline, text_of
 
 BY_RESULT = DecodeOptions(answer_by_result=True)
@@ -107,3 +110,14 @@ def test_texts_come_whole_and_in_order_however_they_are_written(texts: list[str]
             del left[index]
         assert order.over == (not left)
     assert told == BETWEEN.join(texts)
+
+
+@pytest.mark.parametrize(("said", "place"), [("It is -3 in 5 days.", None), ("It is 3.", 6), ("<call>", 5)])
+def test_a_finding_says_no_number_but_those_of_its_call_and_its_result(said: str, place: int | None) -> None:
+    call = ToolCall(id="1", name="note", arguments={"text": "in 5 days"})
+    other = ToolCall(id="2", name="note", arguments={"text": "in 3 days"})
+    told = (Message(role="tool", text=text, call_id=id) for id, text in (("1", "-3"), ("2", "3")))
+    messages = [Message(role="user", text="Which?"), Message(role="assistant", calls=(call, other)), *told]
+    finding, _ = finding_conversations(Conversation.read(messages, TOOLS))
+    constraint = finding_constraint(finding, replace(DIALECTS["json"], marker="<call>"))
+    assert refused_at(constraint, said) == place
