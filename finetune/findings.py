@@ -7,15 +7,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from finetune.readers.example import Example
-from finetune.said_values import mentions, numbers_of, values_of
+from finetune.said_values import mentions, values_of
 from grammars.conversation import Conversation
 from grammars.findings import finding_conversations, known_texts
+from grammars.said_numbers import text_of_known_numbers
 
 SENTENCE_END = re.compile(r"(?<=[.!?])(?<!(?<!\d )\b[A-Z]\.)\s+(?=[A-Z\d])|\n+")
 """After 2.7 V. too, and not after an initial, as in H. Pryce."""
 
 NAME = re.compile(r"(?<=[\w,;:] )[A-Z]\w+")
-"""A word within a sentence that is written large."""
+"""A capitalised word within a sentence."""
+
+WORD = re.compile(r"[^\W_]+")
 
 LIST_MARK = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+")
 
@@ -51,7 +54,11 @@ def values_with_call(conversation: Conversation) -> list[str]:
 
 
 def is_known(text: str, conversation: Conversation) -> bool:
-    """Whether all numbers and names that a finding says stand in its conversation."""
-    known = "\n".join(known_texts(conversation))
+    """Whether all numbers of a finding are such as its grammar allows, and all capitalised words stand in its
+    conversation.
+    """
+    known = known_texts(conversation)
+    numbers = text_of_known_numbers(known)
+    words = set(WORD.findall("\n".join(known).casefold()))
     names = (name.casefold() for name in NAME.findall(text))
-    return numbers_of(text) <= numbers_of(known) and all(name in known.casefold() for name in names)
+    return (numbers is None or re.fullmatch(numbers, text) is not None) and all(name in words for name in names)

@@ -17,6 +17,9 @@ from grammars.tools import json_text
 NEGATIVE = 0.3
 """The share of numbers that get a minus sign."""
 
+DRAWS = 9
+"""How often a value is drawn that must not be one of the result's own."""
+
 CLOCK = re.compile(r"\d\d:\d\d")
 
 
@@ -24,24 +27,31 @@ def with_other_numbers(finding: Example, random: Random) -> Example | None:
     """The finding with other numbers and clock times in its result, and in its text, or None where there is none that
     both say once, word for word, and that the question and the call do not say.
 
-    A number keeps how many digits stand before and after its point; it may get, or lose, a minus sign.
+    A number keeps how many digits stand before its point, and whether any stand after it; it may get, or lose, a minus
+    sign.
     """
     *before, result = finding.conversation.messages
-    value, text = as_json(result.text), finding.text
+    value = as_json(result.text)
     taken = comparable("\n".join(known_texts(replace(finding.conversation, messages=tuple(before)))))
     said = list(scalars(value))
     changed: dict[str, Any] = {}
-    for old in said:
-        key = json_text(old)
-        found = written_once(key.strip('"'), text)
-        alone = said.count(old) == 1 and not mentions(taken, [comparable(old)])
-        if found is None or not alone or (new := other_value(old, random)) is None:
+    places: list[tuple[int, int, str]] = []
+    for index, old in enumerate(said):
+        place = written_once(json_text(old).strip('"'), finding.text)
+        others = [comparable(other) for other in (*said[:index], *said[index + 1 :])]
+        if place is None or mentions("\n".join([taken, *others]), [comparable(old)]):
             continue
-        changed[key] = new
-        begin, end = found
-        text = text[:begin] + json_text(new).strip('"') + text[end:]
+        draws = (other_value(old, random) for _ in range(DRAWS))
+        new = next((drawn for drawn in draws if drawn not in (*said, *changed.values())), None)
+        if new is None:
+            continue
+        changed[json_text(old)] = new
+        places.append((*place, json_text(new).strip('"')))
     if not changed:
         return None
+    text = finding.text
+    for begin, end, new_text in sorted(places, reverse=True):
+        text = text[:begin] + new_text + text[end:]
     value = with_values(value, lambda old: changed.get(json_text(old), old))
     told = replace(result, text=value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
     conversation = replace(finding.conversation, messages=(*before, told))

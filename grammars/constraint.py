@@ -46,11 +46,14 @@ class Constraint:
 
     `portable` says the same, but for forced text at its end, in terms that servers of other grammars know: ("json", the
     text of a schema), ("regex", a pattern) or ("choice", a JSON array). None where there are no such terms.
+
+    `is_kept` says whether it is worth a place among the compiled ones that are kept.
     """
 
     lark: str
     pauses: str = ""
     portable: tuple[str, str] | None = field(default=None, compare=False)
+    is_kept: bool = field(default=True, compare=False)
 
     @classmethod
     def choice(cls, options: Sequence[str]) -> Constraint:
@@ -69,11 +72,15 @@ class Constraint:
         return cls(f"start: %json {grammar_schema}", pauses=STRING_END, portable=("json", grammar_schema))
 
     @classmethod
-    def text(cls, *, without: Sequence[str] = (), like: str = FREE) -> Constraint:
-        """Free text up to the model's end token, in which no special token and none of `without` occurs, and all of
-        which is `like` this regular expression of the grammar language.
+    def text(cls, *, without: Sequence[str] = (), like: str | None = None) -> Constraint:
+        """Free text up to the model's end token, in which no special token and none of `without` occurs, and which the
+        regular expression `like`, if there is one, matches whole. One that is `like` something is made for one stream,
+        and not kept once that is over.
         """
-        return cls("start: TEXT\n" + text_rule("TEXT", without=without, like=like))
+        if like is None:
+            return cls("start: TEXT\n" + text_rule("TEXT", without=without))
+        rule = text_rule("TEXT", without=without, like=regex_to_lark(like))
+        return cls(f"start: TEXT\n{rule}", portable=("regex", like), is_kept=False)
 
 
 def text_rule(name: str, *, without: Sequence[str], like: str = FREE) -> str:
@@ -198,13 +205,16 @@ def compile_constraint(constraint: Constraint, tokenizer: Tokenizer) -> Compiled
     Raises `RequestError` if the grammar is invalid or exceeds `LIMITS`.
     """
     known = tokenizer.grammar_tokenizer
-    return CompiledConstraint(_compile(constraint.lark, known), known, tokenizer.end_ids)
+    compiled = _compile_once if constraint.is_kept else _compile
+    return CompiledConstraint(compiled(constraint.lark, known), known, tokenizer.end_ids)
 
 
-@lru_cache(maxsize=CACHE_SIZE)
 def _compile(lark: str, tokenizer: LLTokenizer) -> LLMatcher:
     # Failures are told by `Matcher.error`; the library would also print them.
     matcher = LLMatcher(tokenizer, LLMatcher.grammar_from_lark(lark), limits=LIMITS, log_level=0)
     if matcher.is_error():
         raise RequestError(f"the grammar cannot be compiled: {matcher.get_error()}")
     return matcher
+
+
+_compile_once = lru_cache(maxsize=CACHE_SIZE)(_compile)

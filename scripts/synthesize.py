@@ -32,6 +32,7 @@ from finetune.readers.example import Example
 from finetune.readers.openai_logs import as_openai_log
 from finetune.synthetic.examples import synthetic_examples
 from grammars.errors import ConfigurationError, PolycallError
+from grammars.findings import finding_conversations
 
 MANY = 9
 """From so many calls on, examples are counted together."""
@@ -41,7 +42,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def synthesize(
-    count: Annotated[int, typer.Option(min=0, help="How many examples")],
+    count: Annotated[int, typer.Option(min=0, help="How many examples, besides what comes after their calls")],
     output: Annotated[Path, typer.Option(help="The file to write, JSON lines")],
     data: Annotated[list[Path] | None, typer.Option(help="Rows of data to compose from; may be repeated")] = None,
     tools: Annotated[list[Path] | None, typer.Option(help="Tools to compose from, JSON lines; may be repeated")] = None,
@@ -54,12 +55,14 @@ def synthesize(
     withheld: Annotated[
         float, typer.Option(min=0, help="Likewise of written requests without one of the tools that they need")
     ] = Shares.withheld,
-    answer: Annotated[float, typer.Option(min=0, max=1, help="The share that goes on to results and an answer")] = 0.1,
+    answer: Annotated[
+        float, typer.Option(min=0, max=1, help="The share that goes on to results and an answer: an example more each")
+    ] = 0.1,
     with_findings: Annotated[
         bool,
         typer.Option(
             "--findings",
-            help="Also what answers of the data say of each result, where they say it apart; half with other numbers",
+            help="Also what answers of the data say of each result, where they say it apart, half with other numbers",
         ),
     ] = False,
     texts_of: Annotated[
@@ -88,7 +91,10 @@ def synthesize(
         if texts_of is not None:
             examples = with_texts(examples, texts_of, console)
         if with_findings:
-            examples += [half_with_other_numbers(one, random) for one in chain.from_iterable(map(findings, given))]
+            said = list(chain.from_iterable(map(findings, given)))
+            results = sum(len(finding_conversations(example.conversation)) for example in given if example.text)
+            console.print(f"{len(said)} of {results} results are said apart, without a number or a name from elsewhere")
+            examples += [half_with_other_numbers(one, random) for one in said]
         write(output, examples)
     except (PolycallError, ValueError) as error:
         console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)

@@ -20,7 +20,10 @@ def read_openai_log(row: DataRow) -> list[Example]:
     written = field(row.value, "messages", list)
     messages = [read_message(message) for message in written]
     left_out = {index for index, message in enumerate(written) if not is_learned(message)}
-    return list(decisions(row.id, "openai", messages, tools, left_out=left_out))
+    examples = list(decisions(row.id, "openai", messages, tools, left_out=left_out))
+    if not examples:
+        raise Unreadable("all that the assistant says has the weight 0")
+    return examples
 
 
 def is_learned(message: Mapping[str, Any]) -> bool:

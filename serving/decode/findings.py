@@ -90,7 +90,9 @@ def finding_branches(round: Round, findings: Sequence[Conversation]) -> tuple[Pr
 
 
 def finding_constraint(finding: Conversation, dialect: Dialect) -> Constraint:
-    """Text that begins no call, and says no number but those of the call, of its result and of what was asked."""
+    """Text that begins no call, and says no number but those of the finding's own conversation: of the system's
+    messages, of what the tool is for, of the call and of its result.
+    """
     return Constraint.text(without=[dialect.marker], like=text_of_known_numbers(known_texts(finding)))
 
 

@@ -49,6 +49,15 @@ def test_result_and_text_change_alike(result: dict[str, Any], text: str, kept: s
     assert other.id == "f-other"
 
 
+def test_a_number_never_becomes_another_of_the_same_result() -> None:
+    for seed in range(400):
+        other = with_other_numbers(finding({"m": 6, "n": 7}, "6 m."), Random(seed))
+        if other is not None:
+            value = json.loads(other.conversation.messages[-1].text)
+            assert value["n"] == 7 != value["m"]
+            assert other.text == f"{value['m']} m."
+
+
 @pytest.mark.parametrize("result", [6.5, "13:05"])
 def test_a_bare_result_changes_too(result: Any) -> None:
     other = with_other_numbers(finding(result, f"Brest: {result}"), Random(1))
@@ -63,6 +72,7 @@ def test_a_bare_result_changes_too(result: Any) -> None:
         ({"m": 9}, "9 m"),  # the description has it
         ({"m": 7}, "7 m, and 7 again"),
         ({"m": 7, "n": 7}, "7 m"),
+        ({"m": 7, "note": "7 m at noon"}, "7 m at noon"),
         ({"m": 1250}, "1,250 m"),  # not word for word
         ({"m": 6.5}, "6.50 m"),
         ({"m": 6}, "pier-6, 6/7, 16, 6:30 and 6.5"),

@@ -50,6 +50,16 @@ def test_examples_are_composed_from_rows_and_tools_that_are_given(tmp_path: Path
     assert any(example.conversation.messages[-1].role == "tool" for example in examples)
 
 
+def test_what_comes_after_the_calls_is_an_example_more(tmp_path: Path) -> None:
+    output = tmp_path / "made.jsonl"
+    code, said = synthesize(output, "--count", "20", "--answer", "1")
+    assert code == 0, said
+    examples = list(read_examples(output))
+    after = [example for example in examples if example.conversation.messages[-1].role == "tool"]
+    assert len(examples) - len(after) == 20
+    assert 0 < len(after) <= len([example for example in examples if example.calls])
+
+
 @pytest.mark.parametrize("kept", ["0", "1000"])
 def test_how_many_rows_stay_as_they_are_can_be_said(tmp_path: Path, kept: str) -> None:
     rows, output = tmp_path / "rows.jsonl", tmp_path / "made.jsonl"
@@ -75,6 +85,7 @@ def test_what_answers_say_of_each_result_is_half_of_it_said_with_other_numbers(t
     rows.write_text(json.dumps({"topic": "tides", "tools": [tide], "requests": [request]}) + "\n")
     code, said = synthesize(output, "--count", "0", "--findings", "--data", str(rows))
     assert code == 0, said
+    assert "26 of 26 results are said apart" in said
     examples = list(read_examples(output))
     assert len(examples) == len(ports)
     as_they_were = [example.text for example in examples if example.text in answer.splitlines()]

@@ -229,6 +229,10 @@ def changed(row: dict[str, Any], **fields: Any) -> dict[str, Any]:
         (openai_row({"role": "function", "content": "x"}), "no role is called 'function'"),
         (openai_row(*RESULTS), None),
         (
+            {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y", "weight": 0}]},
+            "all that the assistant says has the weight 0",
+        ),
+        (
             openai_row(*RESULTS, {"role": "assistant", "content": "x", "weight": 0.5}),
             "the weight of a message is 0 or 1, not 0.5",
         ),
