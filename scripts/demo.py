@@ -29,6 +29,7 @@ from rich.console import Console
 
 from grammars.errors import ConfigurationError
 from grammars.tools import Tool
+from serving.config import DEFAULT_MODEL
 from serving.models.catalogue import read_catalogue, resolve_model
 
 QUESTION = (
@@ -55,7 +56,7 @@ class Run:
 
 @app.command()
 def demo(
-    model: Annotated[str, typer.Option(help="Catalogue name, folder, GGUF file or hub id")] = "qwen2.5-coder-1.5b",
+    model: Annotated[str, typer.Option(help="Catalogue name, folder, GGUF file or hub id")] = DEFAULT_MODEL,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object in place of tables")] = False,
 ) -> None:
     """Ask a real model one question that needs several tools, and show what happened."""

@@ -165,7 +165,10 @@ def cases(
 def answers(
     data: Annotated[Path, typer.Option(help="A file with rows that go on with results and an answer")],
     model: Model = DEFAULT_MODEL,
-    answer_by_result: Annotated[bool, typer.Option(help="Say each of several results by itself")] = False,
+    answer_by_result: Annotated[
+        bool | None,
+        typer.Option(help="Whether each of several results is said by itself [default: as the catalogue says]"),
+    ] = None,
     limit: Limit = None,
     concurrency: Together = 12,
     engine: EngineName = "transformers",

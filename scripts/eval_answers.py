@@ -24,6 +24,7 @@ from serving.config import load_settings
 from serving.decode.events import CallFailed, CallWritten, RoundEnded, TextWritten
 from serving.decode.round import DecodeOptions, Decoder, RoundRequest
 from serving.engines.build import build_engine
+from serving.models.catalogue import answers_by_result
 
 BOUNDS = DecodeOptions(call_tokens=160, stream_tokens=700, text_tokens=400)
 """Weak weights that run away are cut: the longest gold answers of ours have some 150 tokens."""
@@ -52,9 +53,10 @@ class AnswersReport:
 
 
 def evaluate_answers(
-    data: Path, limit: int | None, settings: Mapping[str, str], by_result: bool, concurrency: int
+    data: Path, limit: int | None, settings: Mapping[str, str], by_result: bool | None, concurrency: int
 ) -> AnswersReport:
-    """Ask for the answer of every row that has one after results, with a progress bar.
+    """Ask for the answer of every row that has one after results, with a progress bar; result by result where that is
+    said, or else where the catalogue says so of the model.
 
     Raises `ConfigurationError` for a file without such rows.
     """
@@ -62,7 +64,7 @@ def evaluate_answers(
     if not examples:
         raise ConfigurationError(f"{data} has no row with results and the answer that follows from them")
     model = settings["model"]
-    options = replace(BOUNDS, answer_by_result=by_result)
+    options = replace(BOUNDS, answer_by_result=answers_by_result(model) if by_result is None else by_result)
     outcomes = asyncio.run(ask_all(list(islice(examples, limit)), settings, options, concurrency))
     return report_of_answers(data.name, model, options, outcomes)
 

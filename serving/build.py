@@ -18,6 +18,7 @@ from serving.execute.journal import Journal
 from serving.execute.journal_memory import MemoryJournal
 from serving.execute.mcp.by_request import RequestServers
 from serving.execute.tools_file import toolbox_named
+from serving.models.catalogue import answers_by_result
 from serving.turn_request import TurnLimits
 from serving.turn_runner import TurnRunner
 
@@ -36,7 +37,11 @@ def build_app(settings: Settings) -> FastAPI:
 
 
 def decode_options(settings: Settings) -> DecodeOptions:
-    return DecodeOptions(argument_heads=settings.argument_heads, answer_by_result=settings.answer_by_result)
+    by_result = settings.answer_by_result
+    return DecodeOptions(
+        argument_heads=settings.argument_heads,
+        answer_by_result=answers_by_result(settings.model) if by_result is None else by_result,
+    )
 
 
 def turn_limits(settings: Settings) -> TurnLimits:

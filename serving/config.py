@@ -95,9 +95,10 @@ class Settings(BaseSettings):
         description="Of a model that was trained for it: each argument of a call is written by itself, where that "
         "makes at most so many branches [0: never].",
     )
-    answer_by_result: bool = Field(
-        False,
-        description="Whether an answer that follows several results says each of them by itself, all in parallel.",
+    answer_by_result: bool | None = Field(
+        None,
+        description="Whether an answer that follows several results says each of them by itself, all in parallel "
+        "[as the catalogue says of the model, otherwise not].",
     )
     tools: str | None = Field(
         None,

