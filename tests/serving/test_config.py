@@ -127,6 +127,8 @@ def test_the_key_shows_neither_in_the_settings_nor_in_errors(monkeypatch: pytest
     ("given", "options"),
     [
         ({}, DecodeOptions(argument_heads=0, answer_by_result=False)),
+        ({"model": DEFAULT_MODEL}, DecodeOptions(answer_by_result=True)),
+        ({"model": DEFAULT_MODEL, "answer_by_result": False}, DecodeOptions(answer_by_result=False)),
         ({"argument_heads": 8}, DecodeOptions(argument_heads=8)),
         ({"answer_by_result": True}, DecodeOptions(answer_by_result=True)),
     ],

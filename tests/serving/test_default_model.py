@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import demo
+import demo_tools
 import pytest
 
+from finetune.said_values import mentions, values_of
 from grammars.conversation import Choice, Conversation, Message
 from grammars.dialects import dialect_of
-from grammars.tools import Tool
+from grammars.tools import Tool, ToolCall
 from serving.config import DEFAULT_MODEL
-from serving.decode.events import CallWritten, Figures, RoundEnded
-from serving.decode.round import Decoder, RoundRequest
+from serving.decode.events import CallWritten, Figures, RoundEnded, TextWritten
+from serving.decode.round import DecodeOptions, Decoder, RoundRequest
 from serving.engines.transformers.engine import TransformersEngine
 from serving.models.adapter import ADAPTER_SETTINGS, ADAPTER_WEIGHTS, MOST_BYTES
 from serving.models.catalogue import AdaptedModel, read_catalogue, resolve_model
@@ -69,7 +73,7 @@ def test_adapter_fits_the_package_beside_its_card_and_the_settings_that_train_it
     }
     assert (model.adapter / ADAPTER_WEIGHTS).stat().st_size <= MOST_BYTES
     assert (model.adapter / "training.toml").read_text() == (
-        ROOT / "finetune/configs/smollm2-135m-heads.toml"
+        ROOT / "finetune/configs/smollm2-135m-results.toml"
     ).read_text()
 
 
@@ -99,3 +103,41 @@ async def test_caller_s_bounds_hold_whatever_the_model_would_count(engine: Trans
 async def test_what_no_tool_can_do_is_answered_in_text(engine: TransformersEngine) -> None:
     calls, _ = await called(engine, "Write a short poem about the sea.", WEATHER)
     assert calls == []
+
+
+DEMO_CALLS: list[tuple[str, Any]] = [
+    ("get_weather", {"city": "Oslo"}),
+    ("get_weather", {"city": "Lisbon"}),
+    ("get_local_time", {"city": "Oslo"}),
+    ("get_local_time", {"city": "Lisbon"}),
+    ("convert_currency", {"amount": 2000, "from_currency": "NOK", "to_currency": "EUR"}),
+    ("search_hotels", {"city": "Lisbon", "max_price": 120}),
+]
+
+
+@pytest.mark.slow
+async def test_the_demos_question_becomes_its_six_calls(engine: TransformersEngine) -> None:
+    calls, figures = await called(engine, demo.QUESTION, *demo_tools.registry.tools, choice=Choice(mode="required"))
+    assert calls == DEMO_CALLS
+    assert (figures.plan_steps, figures.branches) == (1, 6)
+
+
+@pytest.mark.slow
+async def test_the_demos_answer_says_every_result_in_a_line_of_its_own(engine: TransformersEngine) -> None:
+    calls = [ToolCall(id=str(place), name=name, arguments=given) for place, (name, given) in enumerate(DEMO_CALLS)]
+    results = [await getattr(demo_tools, call.name)(**call.arguments) for call in calls]
+    told = (
+        Message(role="tool", text=json.dumps(value), call_id=call.id)
+        for call, value in zip(calls, results, strict=True)
+    )
+    messages = [Message(role="user", text=demo.QUESTION), Message(role="assistant", calls=tuple(calls)), *told]
+    conversation = Conversation.read(messages, demo_tools.registry.tools, Choice(mode="none"))
+    decoder = Decoder(engine, dialect_of(engine.tokenizer), DecodeOptions(answer_by_result=True))
+    events = [event async for event in decoder.decode_round(conversation, RoundRequest())]
+    lines = "".join(event.text for event in events if isinstance(event, TextWritten)).splitlines()
+    assert len(lines) == len(calls)
+    for line, value in zip(lines, results, strict=True):
+        values = values_of(json.dumps(value))
+        assert set(mentions(line, values)) == set(values), line
+    assert isinstance(events[-1], RoundEnded)
+    assert events[-1].figures.branches == len(calls)
