@@ -83,7 +83,7 @@ async def convert_currency(
     """Convert an amount of money from one currency to another at today's rate."""
     await asyncio.sleep(0.4)
     converted = round(amount * euros(from_currency) / euros(to_currency), 2)
-    return {"amount": amount, "from": from_currency, "to": to_currency, "converted": converted}
+    return {"amount": converted, "currency": to_currency}
 
 
 @registry.tool()

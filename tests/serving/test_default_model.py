@@ -73,7 +73,7 @@ def test_adapter_fits_the_package_beside_its_card_and_the_settings_that_train_it
     }
     assert (model.adapter / ADAPTER_WEIGHTS).stat().st_size <= MOST_BYTES
     assert (model.adapter / "training.toml").read_text() == (
-        ROOT / "finetune/configs/smollm2-135m-results.toml"
+        ROOT / "finetune/configs/smollm2-135m-siblings.toml"
     ).read_text()
 
 
