@@ -30,7 +30,7 @@ def names(found: list[Example]) -> set[str]:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_group_can_be_taught(path: Path) -> None:
     found = examples(path)
-    assert len(found) > 40
+    assert len(found) > 50
     counts = Counter(min(len(example.calls), 3) for example in found if not example.text)
     assert counts[3]
     for example in found:

@@ -90,9 +90,8 @@ async def test_caller_s_bounds_hold_whatever_the_model_would_count(engine: Trans
     text = "What is the weather in Oslo, Lisbon and Rome?"
     two = Choice(mode="required", least=2, most=2)
     calls, figures = await called(engine, text, WEATHER, choice=two)
-    asked = [("get_weather", {"city": city}) for city in ("Oslo", "Lisbon", "Rome")]
-    assert len(calls) == 2
-    assert calls == [call for call in asked if call in calls]
+    # Which two of the three is the model's choice.
+    assert calls == [("get_weather", {"city": city}) for city in ("Oslo", "Rome")]
     assert figures.plan_steps == 0
     for least, most in ((4, 4), (1, 2)):
         bounds = Choice(mode="required", least=least, most=most)
